@@ -1,0 +1,304 @@
+"""One U-Net for signals of one or two spatial dimensions and of any size.
+
+It follows Ho et al. 2020 (Denoising Diffusion Probabilistic Models, appendix B) as diffusers' UNet2DModel lays it out;
+its parts carry the names that they have there, so weights are exchanged without a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from noisette.nets.layers import (
+    TIMES,
+    Attention,
+    Downsample,
+    ResBlock,
+    TimeEmbedding,
+    Upsample,
+    activation,
+    at_least,
+    choose,
+    conv,
+    crop,
+    depth_to_space,
+    norm,
+    space_to_depth,
+)
+
+
+class Level(nn.Module):
+    """The blocks at one resolution: residual blocks, the attentions that follow the first of them, a resampling."""
+
+    def __init__(self, resnets: Iterable[ResBlock], attentions: Iterable[Attention]) -> None:
+        super().__init__()
+        self.resnets = nn.ModuleList(resnets)
+        self.attentions = nn.ModuleList(attentions)
+        self.downsamplers = nn.ModuleList()
+        self.upsamplers = nn.ModuleList()
+
+    def steps(self) -> Iterator[tuple[nn.Module, nn.Module]]:
+        """(residual block, its attention or the identity) in order."""
+        return zip_longest(self.resnets, self.attentions, fillvalue=nn.Identity())
+
+
+class UNet(nn.Module):
+    """A U-Net: forward(x, c_noise, cond) -> out of the same spatial size as x, whatever that is.
+
+    Args:
+        in_channels: channels of x.
+        out_channels: channels of the output; as many as x has by default, twice that for a learned variance.
+        dims: number of spatial axes, 1 or 2.
+        channels: width of the first level, even.
+        multipliers: width of each level as a multiple of `channels`; each further level has half the resolution.
+        blocks: residual blocks a level on the way down (one more on the way up).
+        attention: levels (0 = finest) whose residual blocks are each followed by self-attention.
+        middle_attention: self-attention between the two residual blocks of the coarsest level.
+        head_dim: channels of one attention head; must divide the width of a level with attention.
+        dropout: probability in [0, 1), before the second convolution of each residual block.
+        activation: a name in layers.ACTIVATIONS.
+        norm: "group", "layer" or "rms", see layers.NORMS.
+        groups: groups of the group norm; must divide `channels`.
+        time: "add", "scale_shift" or "concat", see layers.TIMES.
+        classes: number of class labels, 0 for none. Labels are 0..classes-1; `classes` is the null label ("no class").
+        patch: 1, 2 or 4; each patch^dims tile of x becomes one position of the net (space to depth), which makes the
+            net about patch^dims times cheaper. Sizes that are no multiple are padded and cropped.
+
+    Raises:
+        ValueError: an argument outside these ranges, in one line that names it, its value and the valid ones.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        *,
+        dims: int = 2,
+        channels: int = 64,
+        multipliers: Sequence[int] = (1, 2, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (),
+        middle_attention: bool = True,
+        head_dim: int = 32,
+        dropout: float = 0.0,
+        activation: str = "silu",
+        norm: str = "group",
+        groups: int = 8,
+        time: str = "add",
+        classes: int = 0,
+        patch: int = 1,
+    ) -> None:
+        super().__init__()
+        out_channels = in_channels if out_channels is None else out_channels
+        multipliers, attention = tuple(multipliers), tuple(attention)
+        _check(in_channels, out_channels, dims, channels, multipliers, blocks, attention, head_dim, dropout)
+        at_least("groups", groups, 1)
+        at_least("classes", classes, 0)
+        choose("patch", patch, (1, 2, 4))
+        choose("time", time, TIMES)
+        self.arguments: dict[str, Any] = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "dims": dims,
+            "channels": channels,
+            "multipliers": multipliers,
+            "blocks": blocks,
+            "attention": attention,
+            "middle_attention": middle_attention,
+            "head_dim": head_dim,
+            "dropout": dropout,
+            "activation": activation,
+            "norm": norm,
+            "groups": groups,
+            "time": time,
+            "classes": classes,
+            "patch": patch,
+        }
+        """What it was built from: UNet(**net.arguments) is a fresh net of the same kind."""
+        self.dims, self.patch, self.classes, self.in_channels = dims, patch, classes, in_channels
+        self._build()
+
+    def _build(self) -> None:
+        a = self.arguments
+        dims, tile, blocks = a["dims"], a["patch"] ** a["dims"], a["blocks"]
+        widths = [a["channels"] * m for m in a["multipliers"]]
+        emb = 4 * a["channels"]
+        part = {"norm_name": a["norm"], "groups": a["groups"]}
+        block = {**part, "dims": dims, "act": a["activation"], "time": a["time"], "dropout": a["dropout"]}
+
+        def level(ins: list[int], width: int, attentions: int) -> Level:
+            return Level(
+                (ResBlock(i, width, emb, **block) for i in ins),
+                (Attention(width, a["head_dim"], **part) for _ in range(attentions)),
+            )
+
+        self.conv_in = conv(dims, a["in_channels"] * tile, widths[0])
+        self.time_embedding = TimeEmbedding(a["channels"], a["activation"])
+        self.class_embedding = nn.Embedding(self.classes + 1, emb) if self.classes else None
+
+        down, skips, width = [], [widths[0]], widths[0]
+        for i, out in enumerate(widths):
+            down.append(level([width] + [out] * (blocks - 1), out, blocks * (i in a["attention"])))
+            skips += [out] * blocks
+            if i < len(widths) - 1:
+                down[-1].downsamplers.append(Downsample(out, dims))
+                skips.append(out)
+            width = out
+        self.down_blocks = nn.ModuleList(down)
+
+        self.mid_block = level([width, width], width, int(a["middle_attention"]))
+
+        up = []
+        for i, out in reversed(list(enumerate(widths))):
+            ins = [(out if k else width) + skips.pop() for k in range(blocks + 1)]
+            up.append(level(ins, out, (blocks + 1) * (i in a["attention"])))
+            if i > 0:
+                up[-1].upsamplers.append(Upsample(out, dims))
+            width = out
+        self.up_blocks = nn.ModuleList(up)
+
+        self.conv_norm_out = norm(a["norm"], width, a["groups"])
+        self.act_out = activation(a["activation"])
+        self.conv_out = conv(dims, width, a["out_channels"] * tile)
+        for parameter in self.conv_out.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
+        """The output for a batch.
+
+        Args:
+            x: (N, in_channels, *S), any spatial size from 1 up.
+            c_noise: (N,) the noise-conditioning number, about 0..1000, fractions allowed.
+            cond: (N,) class labels 0..classes, whole numbers, where `classes` means none; None: no class for all.
+
+        Returns:
+            (N, out_channels, *S). Zero before training, since the last convolution starts at zero.
+
+        Raises:
+            ValueError: x of another number of axes or channels, or labels for a net without classes.
+        """
+        if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
+            raise ValueError(f"x of shape {tuple(x.shape)} must be (N, {self.in_channels}, {self.dims} spatial axes)")
+        emb = self._embedding(x.shape[0], c_noise, cond)
+        size = tuple(x.shape[2:])
+        h = self.conv_in(space_to_depth(x, self.patch))
+
+        skips = [h]
+        for level in self.down_blocks:
+            for res, attend in level.steps():
+                h = attend(res(h, emb))
+                skips.append(h)
+            for downsample in level.downsamplers:
+                h = downsample(h)
+                skips.append(h)
+
+        for res, attend in self.mid_block.steps():
+            h = attend(res(h, emb))
+
+        for level in self.up_blocks:
+            for res, attend in level.steps():
+                h = attend(res(torch.cat([h, skips.pop()], dim=1), emb))
+            for upsample in level.upsamplers:
+                h = upsample(h, tuple(skips[-1].shape[2:]))
+
+        h = self.conv_out(self.act_out(self.conv_norm_out(h)))
+        return crop(depth_to_space(h, self.patch), size)
+
+    def _embedding(self, n: int, c_noise: Tensor, cond: Tensor | None) -> Tensor:
+        emb = self.time_embedding(c_noise)
+        if self.class_embedding is None:
+            if cond is not None:
+                raise ValueError("cond was given, but this net has classes=0; build it with classes >= 1")
+            return emb
+        if cond is None:
+            cond = torch.full((n,), self.classes, device=emb.device)
+        return emb + self.class_embedding(cond).to(emb.dtype)
+
+    @classmethod
+    def diffusers(cls, in_channels: int, out_channels: int | None = None, **arguments: Any) -> Self:
+        """A U-Net whose weights are those of diffusers' UNet2DModel, one to one, with that model's own defaults.
+
+        `arguments` are those of UNet; what UNet2DModel cannot express raises ValueError. Its weights come from
+        to_diffusers_state(net), its config from to_diffusers_config(net).
+        """
+        net = cls(in_channels, out_channels, **{"head_dim": 8, "groups": 32, **arguments})
+        to_diffusers_config(net)
+        return net
+
+
+def to_diffusers_config(net: UNet, sample_size: int | tuple[int, int] | None = None) -> dict[str, Any]:
+    """The keyword arguments of the diffusers UNet2DModel that takes this net's weights (JSON-ready).
+
+    Raises ValueError where UNet2DModel has no such option: it knows dims=2, patch=1, norm="group", activation="silu",
+    and time="add" or "scale_shift".
+    """
+    a = net.arguments
+    for name, valid in {
+        "dims": (2,),
+        "patch": (1,),
+        "norm": ("group",),
+        "activation": ("silu",),
+        "time": ("add", "scale_shift"),
+    }.items():
+        choose(f"for diffusers, {name}", a[name], valid)
+    attend = [i in a["attention"] for i in range(len(a["multipliers"]))]
+    return {
+        "sample_size": sample_size,
+        "in_channels": a["in_channels"],
+        "out_channels": a["out_channels"],
+        "layers_per_block": a["blocks"],
+        "block_out_channels": [a["channels"] * m for m in a["multipliers"]],
+        "down_block_types": ["AttnDownBlock2D" if on else "DownBlock2D" for on in attend],
+        "up_block_types": ["AttnUpBlock2D" if on else "UpBlock2D" for on in reversed(attend)],
+        "add_attention": a["middle_attention"],
+        "attention_head_dim": a["head_dim"],
+        "norm_num_groups": a["groups"],
+        "attn_norm_num_groups": a["groups"],
+        "norm_eps": 1e-5,
+        "dropout": a["dropout"],
+        "act_fn": "silu",
+        "resnet_time_scale_shift": "default" if a["time"] == "add" else "scale_shift",
+        "num_class_embeds": a["classes"] + 1 if a["classes"] else None,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+        "downsample_padding": 1,
+    }
+
+
+def to_diffusers_state(net: UNet) -> dict[str, Tensor]:
+    """The weights under the names of diffusers' UNet2DModel. Raises ValueError as to_diffusers_config does."""
+    to_diffusers_config(net)
+    return {name: weight.detach() for name, weight in net.state_dict().items()}
+
+
+def _check(
+    in_channels: int,
+    out_channels: int,
+    dims: int,
+    channels: int,
+    multipliers: tuple[int, ...],
+    blocks: int,
+    attention: tuple[int, ...],
+    head_dim: int,
+    dropout: float,
+) -> None:
+    at_least("in_channels", in_channels, 1)
+    at_least("out_channels", out_channels, 1)
+    choose("dims", dims, (1, 2))
+    at_least("channels", channels, 2)
+    if channels % 2:
+        raise ValueError(f"channels={channels!r} must be even")
+    if not multipliers:
+        raise ValueError("multipliers=() must name at least one level")
+    for m in multipliers:
+        at_least("multipliers", m, 1)
+    at_least("blocks", blocks, 1)
+    for level in attention:
+        choose("attention", level, range(len(multipliers)))
+    at_least("head_dim", head_dim, 1)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout={dropout!r} must be in [0, 1)")
