@@ -156,7 +156,10 @@ class TableSchedule(NoiseSchedule):
         assert self.steps is not None
         position = as_time(t) * self.steps
         nearest = position.round()
-        return torch.where((position - nearest).abs() < 1e-9, nearest, position)  # (i/T)*T is not always i
+        # (i/T)*T is not always i; a tensor of float32 or less is off by its own rounding more.
+        coarse = isinstance(t, Tensor) and t.dtype != torch.float64
+        slack = torch.finfo(torch.float32).eps * self.steps if coarse else 1e-9
+        return torch.where((position - nearest).abs() < slack, nearest, position)
 
     def level(self, t: Time) -> NoiseLevel:
         position = self._position(t)
@@ -203,7 +206,7 @@ def _table(name: str, betas: Tensor, zero_terminal_snr: bool, mend: str) -> Tabl
     if (signal := schedule.terminal_signal) > MAX_TERMINAL_SIGNAL:
         warnings.warn(
             f"{name} schedule with T={schedule.steps} still holds {signal:.1%} signal at the last step, so x_T is "
-            f"not noise: use {mend}zero_terminal_snr=True or the cosine schedule",
+            f"not noise: use {mend}zero_terminal_snr=True{'' if name == 'cosine' else ' or the cosine schedule'}",
             TerminalSignalWarning,
             stacklevel=3,
         )
