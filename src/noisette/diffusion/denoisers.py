@@ -243,12 +243,13 @@ class guide(Wrapper):
 
     def __call__(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Prediction:
         t = as_time(t)
-        if self.scale == 1 or not bool(((t >= self.low) & (t <= self.high)).all()):
+        inside = (t >= self.low) & (t <= self.high)
+        if self.scale == 1 or not bool(inside.any()):
             return self.denoiser(x_t, t, self.labels)
-        if self.scale == 0:
+        if self.scale == 0 and bool(inside.all()):
             return self.denoiser(x_t, t, self.none)
         both = self.denoiser(torch.cat([x_t, x_t]), t.expand(len(x_t)).repeat(2), torch.cat([self.labels, self.none]))
         x0, x0_none = both.x0.chunk(2)
+        scale = expand(1 + (self.scale - 1) * inside.double(), x_t)
         variance = None if both.variance is None else both.variance.chunk(2)[0]
-        alpha, sigma = (part.chunk(2)[0] for part in (both.alpha, both.sigma))
-        return Prediction(x_t, x0_none + self.scale * (x0 - x0_none), alpha, sigma, variance)
+        return Prediction(x_t, x0_none + scale * (x0 - x0_none), *self.schedule.level(t), variance)
