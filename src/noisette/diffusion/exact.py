@@ -76,7 +76,12 @@ class Gaussian(_Exact):
         Each principal component keeps its place in units of the marginal's standard deviation.
         """
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.level(t), self.schedule.level(s)
-        gain = ((alpha_s**2 * self.variances + sigma_s**2) / (alpha_t**2 * self.variances + sigma_t**2)).sqrt()
+        variances = self.variances.to("cpu", torch.float64)
+        std_t, std_s = (
+            (a.reshape(-1, 1) ** 2 * variances + b.reshape(-1, 1) ** 2).sqrt()
+            for a, b in ((alpha_t, sigma_t), (alpha_s, sigma_s))
+        )
+        gain = std_s / std_t
         mean = self.mean.to(x)
         return expand(alpha_s, x) * mean + self._gain(x - expand(alpha_t, x) * mean, gain)
 
