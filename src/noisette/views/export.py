@@ -1,0 +1,167 @@
+"""Samples and trajectories -> files. The suffix of the path chooses the format; every file appears whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from PIL import Image
+
+from noisette.errors import UserError
+from noisette.experiment.runs import atomic
+from noisette.views import figures
+
+if TYPE_CHECKING:
+    from noisette.tasks.generate import Frame, Samples
+
+Kind = Literal["samples", "trajectory", "forward"]
+
+FOLDER = "/"
+SUFFIXES: dict[str, dict[str, str]] = {
+    "samples": {".png": "grid", ".npz": "arrays", FOLDER: "a folder of single PNGs"},
+    "trajectory": {".png": "strip", ".gif": "animation", ".webp": "animation", ".npz": "every step"},
+}
+SUFFIXES["forward"] = SUFFIXES["trajectory"]
+
+ROWS = 4
+"""Samples in a strip, unless said otherwise: more rows are more of the same."""
+
+
+def check_suffix(path: str | Path, kind: Kind) -> str:
+    """What to write there: ".png", ".npz", ... or "/" for a folder. To be asked before the long work.
+
+    Raises:
+        UserError: a suffix that is not known, or a place that cannot be written.
+    """
+    valid, text = SUFFIXES[kind], str(path)
+    place = Path(path)
+    folder = FOLDER in valid and (text.endswith(("/", os.sep)) or place.is_dir())
+    suffix = FOLDER if folder else place.suffix.lower()
+    if suffix not in valid:
+        names = ", ".join(f"{s} ({what})" for s, what in valid.items())
+        raise UserError(f"{text}: its ending must say what to write: {names}")
+    if folder and place.is_dir() and any(place.iterdir()):
+        raise UserError(f"{text}: the folder is not empty, and old samples would mix with new ones: choose another")
+    if folder and place.exists() and not place.is_dir():
+        raise UserError(f"{text}: a file is in the way: choose another name")
+    if not folder and place.is_dir():
+        raise UserError(f"{text}: a folder is in the way: choose another name")
+    nearest = place.absolute().parent
+    while not nearest.exists():
+        nearest = nearest.parent
+    if not nearest.is_dir():
+        raise UserError(f"{text}: {nearest} is a file, not a folder: choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise UserError(f"{text}: {nearest} cannot be written: choose another place")
+    return suffix
+
+
+def save_samples(samples: Samples, path: str | Path) -> Path:
+    """Samples as a .png grid (with class names where there are any), an .npz, or a folder of PNGs (path ends in /).
+
+    The .npz holds x uint8 (N, H, W, C), seeds int64 (N,) and, where there are any, labels int64 (N,) and classes.
+
+    Raises:
+        UserError: see check_suffix, or the place cannot be written.
+    """
+    suffix = check_suffix(path, "samples")
+    if suffix == FOLDER:
+        return _save_folder(samples, Path(path))
+    if suffix == ".npz":
+        arrays = {"x": samples.x, "seeds": np.asarray(samples.seeds, np.int64)}
+        if samples.labels is not None:
+            arrays |= {"labels": np.asarray(samples.labels, np.int64), "classes": np.asarray(samples.classes, str)}
+        return _write(Path(path), _npz(**arrays))
+    return _write(Path(path), png(figures.grid(samples.x, class_names(samples))))
+
+
+def class_names(samples: Samples) -> list[str] | None:
+    """The name of each sample's class; None where there are no labels."""
+    if samples.labels is None:
+        return None
+    known = samples.classes
+    return [known[k] if 0 <= k < len(known) else ("any" if k < 0 else str(k)) for k in map(int, samples.labels)]
+
+
+def save_trajectory(
+    frames: Sequence[Frame], path: str | Path, count: int = figures.COLUMNS, samples: int | None = None
+) -> Path:
+    """Frames as a labelled strip (.png), an animation (.gif, .webp) or arrays (.npz).
+
+    The .npz holds every step: x uint8 (S, N, H, W, C), t float64 (S,), labels (S,) the steps' names and, where
+    there are any, x0 (S, N, H, W, C) and signal (S,).
+
+    Args:
+        frames: in order; the first is the first column.
+        path: its suffix chooses.
+        count: columns of a strip, evenly chosen.
+        samples: only the first that many samples; by default up to ROWS of them in a strip, all elsewhere.
+
+    Raises:
+        UserError: see check_suffix, or the place cannot be written.
+    """
+    suffix = check_suffix(path, "trajectory")
+    if suffix == ".png":
+        picture = figures.strip(frames, count=count, samples=ROWS if samples is None else samples)
+        return _write(Path(path), png(picture))
+    if suffix != ".npz":
+        return _write(Path(path), figures.animation(frames, suffix[1:], samples=samples))
+    arrays = {
+        "x": np.stack([f.x[:samples] for f in frames]),
+        "t": np.asarray([f.t for f in frames], np.float64),
+        "labels": np.asarray([f.label for f in frames], str),
+    }
+    if all(f.x0 is not None for f in frames):
+        arrays["x0"] = np.stack([f.x0[:samples] for f in frames if f.x0 is not None])
+    if all(f.signal is not None for f in frames):
+        arrays["signal"] = np.asarray([f.signal for f in frames], np.float64)
+    return _write(Path(path), _npz(**arrays))
+
+
+def png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    file = io.BytesIO()
+    picture.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _npz(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
+
+
+def _write(path: Path, content: bytes) -> Path:
+    try:
+        with atomic(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}): choose another place") from None
+    return path
+
+
+def _save_folder(samples: Samples, path: Path) -> Path:
+    """One PNG a sample, at its own size, in a folder that appears when it is complete."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        for k, (x, seed) in enumerate(zip(samples.x, samples.seeds, strict=True)):
+            label = "" if samples.labels is None else f"-label{int(samples.labels[k])}"
+            (temporary / f"{k:06d}-seed{seed}{label}.png").write_bytes(png(figures.to_image(x)))
+        temporary.chmod(0o755)
+        if path.is_dir():
+            path.rmdir()  # empty, as check_suffix saw
+        temporary.rename(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}): choose another place") from None
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return path
