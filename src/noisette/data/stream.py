@@ -1,0 +1,146 @@
+"""The training stream: batch k, its order and its mirroring are pure functions of (seed, step), and of nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from noisette.data.spec import NORMALISER, ImageData, permutation, random_bits
+from noisette.errors import UserError
+
+_ORDER, _FLIP = 0x0DE, 0xF11  # set the uses of the seed apart
+_KEPT = 4  # permutations kept at hand
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """x (B, C, H, W) float32 in [-1, 1]; labels (B,) int64 or None; index (B,) int64 on the CPU: rows of the data."""
+
+    x: Tensor
+    labels: Tensor | None
+    index: Tensor
+
+
+class Stream:
+    """Endless batches of the training rows, random access by step.
+
+    `batch` counts the images of one step over all ranks: rank r of `world` gets the r-th of `world` equal parts, so
+    that the images of a step, and which of them are mirrored, do not depend on how many workers share it. The images
+    of an epoch come in an order drawn from (seed, epoch), each exactly once; a batch may straddle two epochs.
+
+    data    rows `data.train` are streamed (or `index`, where given)
+    device  where the batch is wanted; in-memory data is kept there as bytes, a memory-mapped array is read where
+            it lies
+    Raises UserError when there is nothing to train on or `world` does not divide `batch`.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        batch: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        flip: bool = False,
+        *,
+        index: NDArray[np.int64] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.index = data.train if index is None else np.asarray(index, dtype=np.int64)
+        if not len(self.index):
+            raise UserError("no image to train on")
+        if batch < 1 or batch % world:
+            raise UserError(f"the batch of {batch} images cannot be shared equally by {world} workers")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank {rank} of {world}")
+        self.count, self.seed, self.rank, self.world, self.flip = batch, seed, rank, world, flip
+        self.device = torch.device(device)
+        self._x: NDArray[np.uint8] | Tensor = data.x
+        if not isinstance(data.x, np.memmap):
+            self._x = torch.from_numpy(data.x if data.x.flags.writeable else data.x.copy()).to(self.device)
+        self._labels = None if data.labels is None else torch.from_numpy(np.array(data.labels))
+        self._orders: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
+
+    def __len__(self) -> int:
+        """Images in an epoch."""
+        return len(self.index)
+
+    def epoch(self, step: int) -> float:
+        """Epochs done before this step."""
+        return step * self.count / len(self.index)
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """(batch / world,) rows of ImageData.x that this rank gets at a step (from 0)."""
+        part = self.count // self.world
+        first = step * self.count + self.rank * part
+        epoch, place = np.divmod(np.arange(first, first + part, dtype=np.int64), len(self.index))
+        out = np.empty(part, np.int64)
+        for e in range(int(epoch[0]), int(epoch[-1]) + 1):
+            here = epoch == e
+            out[here] = self._order(e)[place[here]]
+        return self.index[out]
+
+    def batch(self, step: int) -> Batch:
+        """This rank's part of the batch of a step (from 0)."""
+        mirrored = None
+        if self.flip:
+            part = self.count // self.world
+            bits = random_bits(self.count, self.seed, _FLIP, step)[self.rank * part :][:part]
+            mirrored = torch.from_numpy((bits >> np.uint64(63)).astype(bool))
+        return self.take(self.rows(step), mirrored)
+
+    def take(self, rows: NDArray[np.int64], mirrored: Tensor | None = None) -> Batch:
+        """The images of any rows of the data, held-out ones included; `mirrored` (B,) bool flips some left to right."""
+        index = torch.from_numpy(np.array(rows, dtype=np.int64))
+        if isinstance(self._x, Tensor):
+            x = self._x.index_select(0, index.to(self.device))
+        else:
+            x = torch.from_numpy(np.ascontiguousarray(self._x[rows])).to(self.device)
+        if mirrored is not None:
+            x = torch.where(mirrored.to(self.device)[:, None, None, None], x.flip(2), x)
+        x = to_model(x.permute(0, 3, 1, 2))
+        labels = None if self._labels is None else self._labels[index].to(self.device)
+        return Batch(x, labels, index)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if epoch not in self._orders:
+            self._orders[epoch] = permutation(len(self.index), self.seed, _ORDER, epoch)
+            while len(self._orders) > _KEPT:
+                self._orders.popitem(last=False)
+        return self._orders[epoch]
+
+
+def to_model(x: Tensor, normaliser: dict[str, Any] = NORMALISER) -> Tensor:
+    """Bytes -> contiguous float32 in [-1, 1], the shape kept; the same numbers as `normalise` gives."""
+    scale, shift = float(normaliser["scale"]), float(normaliser["shift"])
+    return x.to(torch.float32, memory_format=torch.contiguous_format) / scale + shift
+
+
+def to_bytes(x: Tensor, normaliser: dict[str, Any] = NORMALISER) -> Tensor:
+    """Floats -> nearest uint8, the shape kept; what lies outside [-1, 1] is clipped."""
+    scale, shift = float(normaliser["scale"]), float(normaliser["shift"])
+    return ((x.float() - shift) * scale).round().clamp(0, 255).to(torch.uint8)
+
+
+def generator(seed: int, step: int, rank: int = 0, purpose: str = "") -> torch.Generator:
+    """A CPU generator of its own for every (seed, step, rank, purpose), for t, noise, dropout and the like.
+
+    torch seeds its CPU generator with 32 bits only. So (seed, rank, purpose) is hashed with BLAKE2b to two 32-bit keys,
+    and the step goes through MurmurHash3's finaliser between them. The finaliser is a bijection: of one
+    (seed, rank, purpose), no two of the first 2^32 steps share a generator.
+    """
+    text = f"{seed}/{rank}/{purpose}".encode()
+    digest = hashlib.blake2b(text, digest_size=8).digest()
+    before, after = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+    h = (step ^ before) & 0xFFFFFFFF
+    h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
+    h = ((h ^ (h >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
+    h ^= h >> 16
+    return torch.Generator().manual_seed(h ^ after)
