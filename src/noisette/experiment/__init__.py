@@ -1,0 +1,1 @@
+"""Settings, the run folder, and the one place where settings become live objects."""

@@ -1,0 +1,244 @@
+"""From settings to live objects: the only place where data, nets and the diffusion core meet."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from noisette.data.spec import DataSpec
+from noisette.diffusion import denoisers, objectives, samplers, schedules
+from noisette.errors import UserError, nearest
+from noisette.experiment.config import (
+    Config,
+    DataConfig,
+    NetConfig,
+    SampleConfig,
+    ScheduleConfig,
+    merge,
+    parse,
+    read_toml,
+)
+from noisette.experiment.runs import Run, Shape
+from noisette.nets.unet import UNet
+
+
+@contextlib.contextmanager
+def as_user_errors(where: str) -> Iterator[None]:
+    """A ValueError from the floors below, which checked a setting, told as the user's."""
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+# --- settings -----------------------------------------------------------------------------------------------------
+
+
+def recipes() -> dict[str, dict[str, Any]]:
+    """The built-in recipes by name, as settings with a [fits] table."""
+    folder = resources.files("noisette.experiment") / "recipes"
+    found = (Path(str(file)) for file in folder.iterdir() if file.name.endswith(".toml"))
+    return {path.stem: read_toml(path) for path in sorted(found)}
+
+
+def recipe_for(shape: Shape) -> str:
+    """The recipe that fits a shape: the one with the smallest [fits] max_side that holds it, of the right colours."""
+    side = max(shape.height, shape.width)
+    fitting = [
+        (fits["max_side"], name)
+        for name, tree in recipes().items()
+        if (fits := tree.get("fits")) and side <= fits["max_side"] and shape.channels in fits["channels"]
+    ]
+    if not fitting:
+        raise UserError(f"images of {shape.width}x{shape.height} are larger than any recipe: give --image-size 64, say")
+    return min(fitting)[1]
+
+
+def _recipe_tree(recipe: str) -> dict[str, Any]:
+    """A recipe's settings without its [fits] table, by name or by file. Raises UserError."""
+    known = recipes()
+    if recipe.endswith(".toml") or "/" in recipe:
+        tree = read_toml(Path(recipe))
+    elif recipe not in known:
+        raise UserError(f'unknown recipe "{recipe}"{nearest(recipe, known)} (or a path to a .toml file)')
+    else:
+        tree = known[recipe]
+    tree = {key: value for key, value in tree.items() if key != "fits"}
+    parse(tree, recipe)  # so that a mistake in the file is told with the file's name
+    return tree
+
+
+def data_settings(source: str, recipe: str | None, settings: Mapping[str, Any]) -> DataConfig:
+    """The data section alone, which must be known before the data's shape can choose a recipe. Raises UserError."""
+    tree = _recipe_tree(recipe) if recipe else {}
+    return parse(merge(merge(tree, settings), {"data.source": source}), "settings").data
+
+
+def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Config:
+    """The full settings of a run: defaults, then a recipe (by name, by file, or by the data's shape), then `settings`.
+
+    Raises:
+        UserError: an unknown recipe, a setting that is unknown or out of range.
+    """
+    name = recipe or recipe_for(shape)
+    tree = _recipe_tree(name)
+    config = parse(merge(merge(tree, {"recipe": name}), settings), "settings")
+    if not any((config.train.minutes, config.train.steps, config.train.images)):
+        config = config.changed({"train.minutes": 2.0})
+    return config
+
+
+def data_spec(config: Config) -> DataSpec:
+    return DataSpec(**config.data.model_dump())
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+def device(name: str) -> torch.device:
+    """auto is the GPU where there is one. Raises UserError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.empty(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError):
+        raise UserError(f'no device "{name}" on this machine: use --train.device cpu') from None
+
+
+def schedule(config: ScheduleConfig) -> schedules.NoiseSchedule:
+    if config.name not in schedules.SCHEDULES:
+        raise UserError(f'unknown schedule "{config.name}"{nearest(config.name, schedules.SCHEDULES)}')
+    return schedules.make_schedule(
+        config.name, config.T, scaled=config.scaled, zero_terminal_snr=config.zero_terminal_snr
+    )
+
+
+def backbone(config: NetConfig, shape: Shape, learn_variance: bool = False) -> UNet:
+    arguments = config.model_dump(exclude={"conditional"})
+    classes = len(shape.classes) if config.conditional else 0
+    with as_user_errors("net"):
+        out = shape.channels * (2 if learn_variance else 1)
+        return UNet(shape.channels, out, classes=classes, **arguments)
+
+
+def denoiser(config: Config, shape: Shape) -> denoisers.NetDenoiser:
+    """A net with fresh weights, seeded by train.seed, as a denoiser. Precision must be settled (not "auto")."""
+    objective = config.objective
+    with torch.random.fork_rng(), as_user_errors("objective"):
+        torch.manual_seed(config.train.seed)
+        net = backbone(config.net, shape, objective.learn_variance)
+        return denoisers.NetDenoiser(
+            net,
+            schedule(config.schedule),
+            objective.predicts,
+            learn_variance=objective.learn_variance,
+            sigma_data=objective.sigma_data,
+            autocast=torch.bfloat16 if config.train.precision == "bf16" else None,
+        )
+
+
+def distance(name: str) -> objectives.Distance:
+    """One of DISTANCES, or module:function for a user's own. Raises UserError."""
+    module, colon, function = name.partition(":")
+    if not colon:
+        if name not in objectives.DISTANCES:
+            known = nearest(name, objectives.DISTANCES)
+            raise UserError(f'unknown distance "{name}"{known} (or your own function as module:name)')
+        return objectives.DISTANCES[name]
+    try:
+        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f'objective.distance "{name}": {error}') from None
+    return found
+
+
+def objective(config: Config) -> objectives.Objective:
+    settings = config.objective
+    if settings.weight not in objectives.WEIGHTS:
+        raise UserError(f'unknown weight "{settings.weight}"{nearest(settings.weight, objectives.WEIGHTS)}')
+    weight = objectives.WEIGHTS[settings.weight]
+    if settings.weight == "edm":
+        weight = partial(objectives.edm, sigma_data=settings.sigma_data)
+    space = settings.space or (settings.predicts if settings.predicts != "edm" else "x0")
+    with as_user_errors("objective"):
+        return objectives.Objective(space, distance(settings.distance), weight, settings.vlb)
+
+
+def times(config: Config) -> objectives.Times:
+    name = config.objective.times
+    if name not in objectives.TIMES:
+        raise UserError(f'unknown times "{name}"{nearest(name, objectives.TIMES)}')
+    return objectives.TIMES[name]()
+
+
+def check(config: Config, shape: Shape) -> None:
+    """Builds everything once, so that a wrong setting is told before a run folder exists. Raises UserError."""
+    with torch.device("meta"):
+        backbone(config.net, shape, config.objective.learn_variance)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", schedules.TerminalSignalWarning)
+        denoiser_schedule = schedule(config.schedule)
+        with as_user_errors("objective"):
+            denoisers.NetDenoiser(
+                nn.Identity(), denoiser_schedule, config.objective.predicts, config.objective.learn_variance
+            )
+    objective(config)
+    times(config)
+    sampler(config.sample)
+    with as_user_errors("sample"):
+        samplers.time_grid(denoiser_schedule, config.sample.steps, config.sample.grid)
+    device(config.train.device)
+
+
+# --- sampling -----------------------------------------------------------------------------------------------------
+
+OPTIONS: dict[str, tuple[str, ...]] = {"ddpm": ("variance",), "ddim": ("eta",)}
+
+
+def sampler(config: SampleConfig) -> Callable[..., Iterator[samplers.Step]]:
+    """The sampler with the options that it takes. Raises UserError for an unknown name."""
+    if config.sampler not in samplers.SAMPLERS:
+        raise UserError(f'unknown sampler "{config.sampler}"{nearest(config.sampler, samplers.SAMPLERS)}')
+    if config.variance not in samplers.VARIANCES:
+        raise UserError(f'unknown variance "{config.variance}"{nearest(config.variance, samplers.VARIANCES)}')
+    options = {name: getattr(config, name) for name in OPTIONS.get(config.sampler, ())}
+    return partial(samplers.SAMPLERS[config.sampler], **options)
+
+
+def wrapped(denoiser: denoisers.Denoiser, config: SampleConfig, labels: Tensor | None, null: int) -> denoisers.Denoiser:
+    """The denoiser with guidance and clipping as the settings say; labels (N,) or None for no classes."""
+    if labels is not None:
+        denoiser = denoisers.guide(denoiser, labels, null, config.guidance, config.interval)
+    if config.clip == "static":
+        return denoisers.clip(denoiser)
+    if config.clip == "dynamic":
+        return denoisers.threshold(denoiser)
+    return denoiser
+
+
+def trained(run: Run, weights: str = "ema", at: int | None = None) -> tuple[denoisers.NetDenoiser, int]:
+    """(the run's denoiser, ready to sample on its device; the step of its checkpoint). Raises UserError."""
+    if weights not in ("ema", "raw"):
+        raise UserError(f'unknown weights "{weights}"{nearest(weights, ("ema", "raw"))}')
+    checkpoint = run.checkpoint(at)
+    state = checkpoint.weights(weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", schedules.TerminalSignalWarning)
+        model = denoiser(run.config, run.shape)
+    try:
+        model.backbone.load_state_dict(state)
+    except RuntimeError:
+        raise UserError(
+            f"{checkpoint.path}: its weights do not fit the net of config.toml: restore that file"
+        ) from None
+    return model.to(device(run.config.train.device)).eval().requires_grad_(False), checkpoint.step

@@ -1,0 +1,277 @@
+"""The settings of a run: one frozen, typed tree, read from and written to TOML.
+
+A run's settings are made in layers: the defaults below, a recipe, then what the user says. A key that does not exist
+is refused with the nearest one that does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from noisette.errors import UserError, nearest
+
+VERSION = 1
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class DataConfig(Section):
+    """What to learn from, see noisette.data.spec.DataSpec."""
+
+    source: str = ""
+    image_size: int | None = Field(None, ge=4, le=1024)
+    classes: tuple[str, ...] = ()
+    per_class: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1)
+    color: Literal["auto", "grayscale", "rgb"] = "auto"
+    flip: bool = False
+    held_out: float = Field(0.1, ge=0, lt=1)
+    seed: int = 0
+
+
+class ScheduleConfig(Section):
+    """How noise grows with t; T, scaled and zero_terminal_snr concern the discrete tables."""
+
+    name: str = "cosine"
+    T: int = Field(1000, ge=2, le=10_000)
+    scaled: bool = True
+    zero_terminal_snr: bool = False
+
+
+class NetConfig(Section):
+    """The U-Net, see noisette.nets.unet.UNet; conditional: whether it is told the class labels."""
+
+    conditional: bool = True
+    channels: int = Field(32, ge=2)
+    multipliers: tuple[int, ...] = (1, 2)
+    blocks: int = Field(1, ge=1)
+    attention: tuple[int, ...] = ()
+    middle_attention: bool = True
+    head_dim: int = Field(32, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    activation: str = "silu"
+    norm: str = "group"
+    groups: int = Field(8, ge=1)
+    time: str = "scale_shift"
+    patch: Literal[1, 2, 4] = 2
+
+
+class ObjectiveConfig(Section):
+    """What the net predicts and how it is judged; space None means the space it predicts in."""
+
+    predicts: str = "v"
+    space: str | None = None
+    distance: str = "l2"
+    weight: str = "uniform"
+    times: str = "stratified"
+    learn_variance: bool = False
+    vlb: float = Field(0.001, ge=0)
+    sigma_data: float = Field(0.5, gt=0)
+
+
+class OptimConfig(Section):
+    """The optimiser. warmup is in steps; decay shapes the rate over the budget; ema is the decay of the average."""
+
+    name: Literal["adamw", "muon"] = "adamw"
+    lr: float = Field(2e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: int = Field(100, ge=0)
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    grad_clip: float = Field(1.0, gt=0)
+    ema: float = Field(0.995, ge=0, lt=1)
+
+
+class TrainConfig(Section):
+    """The budget (one of minutes, steps, images) and how the time is spent.
+
+    checks, previews and checkpoints say how often over the whole budget; keep is how many checkpoints stay on disk.
+    """
+
+    minutes: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, ge=1)
+    images: int | None = Field(None, ge=1)
+    batch: int = Field(128, ge=1)
+    micro_batch: int | None = Field(None, ge=1)
+    label_dropout: float = Field(0.1, ge=0, le=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    seed: int = 0
+    log_every: int = Field(10, ge=1)
+    checks: int = Field(10, ge=0)
+    previews: int = Field(8, ge=0)
+    checkpoints: int = Field(4, ge=1)
+    keep: int = Field(6, ge=2)
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainConfig:
+        given = [name for name in ("minutes", "steps", "images") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one budget, not {' and '.join(given)}")
+        return self
+
+
+class SampleConfig(Section):
+    """How samples are drawn when nothing else is said."""
+
+    sampler: str = "ddim"
+    steps: int = Field(50, ge=1)
+    grid: str = "trailing"
+    eta: float = Field(0.0, ge=0)
+    variance: str = "small"
+    guidance: float = Field(1.0, ge=0)
+    interval: tuple[float, float] = (0.0, 1.0)
+    clip: Literal["static", "dynamic", "none"] = "static"
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    version: int = VERSION
+    recipe: str = ""
+    data: DataConfig = DataConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    net: NetConfig = NetConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    sample: SampleConfig = SampleConfig()
+
+    def to_toml(self) -> str:
+        """The whole tree; a key whose value is None is left out."""
+        return tomli_w.dumps(_drop_none(self.model_dump(mode="json")))
+
+    def changed(self, tree: Mapping[str, Any], where: str = "settings") -> Config:
+        """A copy with these values, given as a nested mapping or with dotted keys. Raises UserError."""
+        return parse(merge(self.model_dump(exclude_none=True), tree), where)
+
+
+SECTIONS: dict[str, type[Section]] = {
+    name: field.annotation
+    for name, field in Config.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+}
+BUDGETS = ("minutes", "steps", "images")
+
+
+def keys() -> list[str]:
+    """Every settable key, dotted: "optim.lr"."""
+    return [f"{section}.{key}" for section, model in SECTIONS.items() for key in model.model_fields]
+
+
+def _drop_none(tree: dict[str, Any]) -> dict[str, Any]:
+    return {k: _drop_none(v) if isinstance(v, dict) else v for k, v in tree.items() if v is not None}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """base with over's values on top, section by section; dotted keys in `over` are taken apart.
+
+    A budget in `over` replaces the one in `base`, of whatever kind.
+    """
+    out = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+    for key, value in over.items():
+        section, _, name = key.partition(".")
+        if name:
+            value = {name: value}
+        if isinstance(value, Mapping) and isinstance(out.get(section, {}), dict):
+            if section == "train" and any(value.get(b) is not None for b in BUDGETS):
+                out["train"] = {k: v for k, v in out.get("train", {}).items() if k not in BUDGETS}
+            out[section] = {**out.get(section, {}), **value}
+        else:
+            out[section] = value
+    return out
+
+
+def parse(tree: Mapping[str, Any], where: str) -> Config:
+    """The settings of a nested mapping. `where` names its origin in errors.
+
+    Raises:
+        UserError: an unknown key, a wrong type or range, or a version newer than this package.
+    """
+    version = tree.get("version", VERSION)
+    if not isinstance(version, int) or version > VERSION:
+        raise UserError(
+            f"{where}: its format has version {version}, this noisette reads up to {VERSION}: upgrade noisette"
+        )
+    for section, values in tree.items():
+        if section not in Config.model_fields:
+            raise UserError(f'{where}: unknown section "{section}"{nearest(section, SECTIONS)}')
+        if section in SECTIONS:
+            if not isinstance(values, Mapping):
+                raise UserError(f"{where}: [{section}] must be a section of keys, got {values!r}")
+            for key in values:
+                if key not in SECTIONS[section].model_fields:
+                    raise UserError(f'{where}: unknown key "{section}.{key}"{_nearest_key(section, key)}')
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
+        raise UserError(f"{where}: {key}: {said[0].lower()}{said[1:]}{got}") from None
+
+
+def _nearest_key(section: str, key: str) -> str:
+    """The nearest key of that section; failing that, of any section."""
+    for other, model in SECTIONS.items():
+        if key in model.model_fields:
+            return f'; did you mean "{other}.{key}"?'
+    return nearest(f"{section}.{key}", [f"{section}.{name}" for name in SECTIONS[section].model_fields])
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a tree. Raises UserError when it is missing or malformed."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"{path}: not a readable TOML file ({error})") from None
+
+
+def value_of(text: str) -> Any:
+    """What a command-line value means: TOML where it parses (0.2, true, [1, 2]), comma lists, otherwise a string."""
+    try:
+        return tomllib.loads(f"x = {text}")["x"]
+    except tomllib.TOMLDecodeError:
+        return [value_of(part) for part in text.split(",")] if "," in text else text
+
+
+def overrides(pairs: list[str]) -> dict[str, Any]:
+    """ "optim.lr=0.2" strings as a nested tree, each key checked.
+
+    Raises:
+        UserError: no "=", an unknown section or key.
+    """
+    tree: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        section, dot, name = key.partition(".")
+        if not equals or not dot:
+            raise UserError(f'"{pair}": settings are written section.key=value, for example optim.lr=0.001')
+        if section not in SECTIONS:
+            raise UserError(f'unknown key "{key}"{nearest(key, keys())}')
+        if name not in SECTIONS[section].model_fields:
+            raise UserError(f'unknown key "{key}"{_nearest_key(section, name)}')
+        value = value_of(text)
+        annotation = str(SECTIONS[section].model_fields[name].annotation)
+        if annotation.startswith("tuple") and not isinstance(value, list):
+            value = [value]  # --net.attention 1 means the list of one
+        if annotation.startswith("tuple[str") or annotation == str(str):
+            value = [str(v) for v in value] if isinstance(value, list) else text
+        tree.setdefault(section, {})[name] = value
+    return tree
+
+
+def choices(section: str, key: str) -> tuple[Any, ...]:
+    """The values that a Literal field admits; empty for other fields."""
+    return get_args(SECTIONS[section].model_fields[key].annotation)

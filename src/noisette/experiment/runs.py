@@ -1,0 +1,317 @@
+"""The run folder: the interface that every verb shares, and the only file that knows its file names.
+
+    config.toml          fully resolved settings, versioned
+    meta.json            versions, machine, seed, command, state
+    data.json            fingerprint, shape, normaliser, classes, skipped files
+    metrics.jsonl        one line a log step
+    checkpoints/step-N/  model.safetensors ema.safetensors train_state.pt checksums.json
+    samples/ figures/ report.html
+
+Every write is atomic: a temporary name, fsync, rename. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from noisette.errors import UserError
+from noisette.experiment.config import Config, parse, read_toml
+
+MODEL, EMA, STATE, SUMS = "model.safetensors", "ema.safetensors", "train_state.pt", "checksums.json"
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under `path` whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)  # noqa: PTH101 - mkstemp makes it private
+        os.replace(name, path)  # noqa: PTH105
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One sample's shape and the labels it may have: what a net is built for."""
+
+    channels: int
+    height: int
+    width: int
+    classes: tuple[str, ...] = ()
+
+    @property
+    def x(self) -> tuple[int, int, int]:
+        return (self.channels, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A saved state of training. Its tensors are read, and its checksums verified, on demand."""
+
+    path: Path
+    step: int
+
+    def verify(self, *names: str) -> None:
+        """Raises UserError when a file is missing or differs from its checksum."""
+        try:
+            sums = json.loads((self.path / SUMS).read_text())
+        except (OSError, ValueError):
+            raise UserError(
+                f"{self.path}: {SUMS} is missing or unreadable: use another checkpoint (--at STEP)"
+            ) from None
+        for name in names:
+            try:
+                found = _sha256(self.path / name)
+            except OSError:
+                raise UserError(f"{self.path / name}: missing: use another checkpoint (--at STEP)") from None
+            if found != sums.get(name):
+                raise UserError(
+                    f"{self.path / name}: damaged (its checksum differs): use another checkpoint (--at STEP)"
+                )
+
+    def weights(self, kind: str = "ema") -> dict[str, Any]:
+        """The tensors of the net: kind ema or raw. Raises UserError when damaged."""
+        from safetensors.torch import load_file
+
+        name = {"ema": EMA, "raw": MODEL}[kind]
+        self.verify(name)
+        return load_file(self.path / name)
+
+    def state(self) -> dict[str, Any]:
+        """Optimiser state and counters, read without unpickling objects. Raises UserError when damaged."""
+        import torch
+
+        self.verify(STATE)
+        return torch.load(self.path / STATE, weights_only=True, map_location="cpu")  # type: ignore[no-any-return]
+
+
+class Run:
+    """A run folder on disk."""
+
+    def __init__(self, path: Path, config: Config):
+        self.path, self.config = path, config
+
+    # --- making and opening ---
+
+    @classmethod
+    def create(cls, path: Path, config: Config, data: Mapping[str, Any], meta: Mapping[str, Any]) -> Run:
+        """A new run folder. Raises UserError when the folder exists and is not empty."""
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            if any(path.iterdir()):
+                raise UserError(f"{path}: already there and never overwritten: choose another --out, or remove it")
+            run = cls(path, config)
+            write_json(path / "data.json", data)
+            write_json(path / "meta.json", meta)
+            run.save_config()  # last: a folder is a run when this is there
+        except (FileExistsError, NotADirectoryError):
+            raise UserError(f"{path}: a file is in the way: choose another --out") from None
+        except PermissionError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}): choose another --out") from None
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """An existing run. Raises UserError when the folder is not one, or is of a newer version."""
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError(f"{path}: no such run folder{_list_runs()}")
+        if not (path / "config.toml").is_file():
+            raise UserError(f"{path}: not a run folder (it has no config.toml){_list_runs()}")
+        return cls(path, parse(read_toml(path / "config.toml"), str(path / "config.toml")))
+
+    def save_config(self) -> None:
+        write_text(self.path / "config.toml", self.config.to_toml())
+
+    def reconfigured(self, config: Config) -> Run:
+        """The same folder with other settings, written at once."""
+        run = Run(self.path, config)
+        run.save_config()
+        return run
+
+    # --- what is known about it ---
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return self._json("data.json")
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return self._json("meta.json")
+
+    def update_meta(self, **values: Any) -> None:
+        write_json(self.path / "meta.json", {**self.meta, **values})
+
+    @property
+    def finished(self) -> bool:
+        return self.meta.get("state") == "finished"
+
+    @property
+    def shape(self) -> Shape:
+        data = self.data
+        height, width, channels = data["shape"]
+        return Shape(channels, height, width, tuple(data.get("classes") or ()))
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            value = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise UserError(f"{self.path / name}: missing or unreadable: the run folder is damaged") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{self.path / name}: not what a run folder holds: the run folder is damaged")
+        return value
+
+    # --- metrics ---
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        """One more line of metrics, on disk when this returns to the operating system."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics; a last line cut short by a crash is left out."""
+        path = self.path / "metrics.jsonl"
+        rows = []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError):
+                rows.append(json.loads(line))
+        return rows
+
+    def rewind(self, step: int) -> None:
+        """Forgets metrics logged after this step, and half-written checkpoints."""
+        rows = [json.dumps(row) for row in self.metrics() if row["step"] <= step]
+        write_text(self.path / "metrics.jsonl", "".join(row + "\n" for row in rows))
+        for leftover in self.path.glob("checkpoints/.tmp-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    # --- checkpoints ---
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """Oldest first."""
+        found = [
+            (int(m[1]), p) for p in self.path.glob("checkpoints/step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))
+        ]
+        return [Checkpoint(path, step) for step, path in sorted(found)]
+
+    def checkpoint(self, step: int | None = None) -> Checkpoint:
+        """The checkpoint of a step, the newest by default. Raises UserError when there is none."""
+        found = self.checkpoints()
+        if not found:
+            raise UserError(f"{self.path}: no checkpoint yet: train it first (noisette resume {self.path})")
+        if step is None:
+            return found[-1]
+        for checkpoint in found:
+            if checkpoint.step == step:
+                return checkpoint
+        steps = ", ".join(str(c.step) for c in found)
+        raise UserError(f"{self.path}: no checkpoint at step {step}; there are: {steps}")
+
+    def save_checkpoint(
+        self, step: int, model: Mapping[str, Any], ema: Mapping[str, Any], state: Mapping[str, Any]
+    ) -> Checkpoint:
+        """Writes a checkpoint whole or not at all, then thins the old ones out to `train.keep`."""
+        import torch
+        from safetensors.torch import save_file
+
+        folder = self.path / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".tmp-"))
+        try:
+            save_file({k: v.detach().cpu().contiguous() for k, v in model.items()}, temporary / MODEL)
+            save_file({k: v.detach().cpu().contiguous() for k, v in ema.items()}, temporary / EMA)
+            torch.save(dict(state), temporary / STATE)
+            write_json(temporary / SUMS, {name: _sha256(temporary / name) for name in (MODEL, EMA, STATE)})
+            for file in temporary.iterdir():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+            temporary.chmod(0o755)
+            final = folder / f"step-{step}"
+            if final.exists():
+                shutil.rmtree(final)
+            temporary.rename(final)
+        except OSError as error:
+            raise UserError(
+                f"{folder}: a checkpoint could not be written ({error.strerror}); earlier ones are kept"
+            ) from None
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        self._thin()
+        return Checkpoint(final, step)
+
+    def _thin(self) -> None:
+        """Drops the checkpoints that leave the most even spacing behind; the first and the newest stay."""
+        found = self.checkpoints()
+        while len(found) > self.config.train.keep:
+            spare = min(range(1, len(found) - 1), key=lambda i: found[i + 1].step - found[i - 1].step)
+            shutil.rmtree(found.pop(spare).path)
+
+    # --- other files ---
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    def preview_path(self, step: int) -> Path:
+        return self.samples / f"preview-{step:07d}.png"
+
+    def previews(self) -> list[tuple[int, Path]]:
+        """(step, file) of the preview grids, oldest first."""
+        found = self.samples.glob("preview-*.png")
+        return sorted((int(p.stem.removeprefix("preview-")), p) for p in found if p.stem[8:].isdigit())
+
+
+def _list_runs(folder: Path = Path("runs")) -> str:
+    names = sorted(str(p.parent) for p in folder.glob("*/config.toml")) if folder.is_dir() else []
+    return f"; runs here: {', '.join(names[:8])}" if names else "; train one first (noisette train DATA)"
+
+
+def fresh_path(source: str, folder: Path = Path("runs")) -> Path:
+    """The next free runs/<data>-<number>."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source.rstrip("/")).name.removesuffix(".gz")).strip("-.") or "run"
+    number = 1
+    while (folder / f"{name}-{number}").exists():
+        number += 1
+    return folder / f"{name}-{number}"

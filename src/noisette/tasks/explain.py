@@ -1,0 +1,30 @@
+"""What happens to an image on its way to noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from noisette.data.stream import to_model
+from noisette.diffusion.samplers import SampleNoise
+from noisette.diffusion.schedules import NoiseSchedule
+from noisette.tasks.generate import Frame, images, time_label
+
+
+def forward(x: NDArray[np.uint8], schedule: NoiseSchedule, count: int = 10, seed: int = 0) -> list[Frame]:
+    """Images (N, H, W, C) uint8 at `count` + 1 times from clean (t = 0) to the last step (t = 1), evenly spaced.
+
+    The noise is the same at every time, so that only its share changes (Ho et al. 2020, eq. 4); image k has seed + k.
+    A schedule that grows past unit scale is shown divided by it.
+    """
+    clean = to_model(torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2))
+    noise = SampleNoise(range(seed, seed + len(x)), clean.shape[1:])()
+    frames = []
+    for k in range(count + 1):
+        t = float(schedule.snap(k / count)) if k else 0.0
+        alpha, sigma = (float(value) for value in schedule.level(t))
+        scale = max(1.0, (alpha**2 + sigma**2) ** 0.5)
+        x_t = (alpha * clean + sigma * noise) / scale
+        frames.append(Frame(t, time_label(schedule, t), images(x_t), None, float(schedule.alpha_bar(t).sqrt())))
+    return frames

@@ -1,0 +1,236 @@
+"""Seeds and settings -> samples, and the way there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from noisette.data.stream import to_bytes
+from noisette.diffusion import samplers
+from noisette.diffusion.denoisers import NetDenoiser
+from noisette.diffusion.schedules import NoiseSchedule
+from noisette.errors import UserError, nearest
+from noisette.experiment import build
+from noisette.experiment.config import SampleConfig
+from noisette.experiment.runs import Run
+
+CHUNK = 32
+"""Samples are made in batches of exactly this many, the last one padded: matrix kernels round differently for other
+batch sizes, and sample k must not depend on how many are asked for."""
+
+Images = NDArray[np.uint8]
+
+
+@dataclass
+class Samples:
+    """x uint8 (N, H, W, C); one seed each; labels int64 (N,) into `classes` (names), or None; how they were made."""
+
+    x: Images
+    seeds: list[int]
+    labels: NDArray[np.int64] | None
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass
+class Frame:
+    """One moment of N images on their way: t in [0, 1], what to print of it, the state x and the estimate x0 (both
+    uint8 (N, H, W, C)), and sqrt(alpha_bar), the share of signal that is left."""
+
+    t: float
+    label: str
+    x: Images
+    x0: Images | None = None
+    signal: float | None = None
+
+
+Progress = Callable[[int, int], None]
+"""Called with (samples done, samples in all) as the work goes on."""
+
+
+def time_label(schedule: NoiseSchedule, t: float) -> str:
+    """A time as people write it: the step of a table, else t itself."""
+    return f"t={t * schedule.steps:.0f}" if schedule.steps else f"t={t:.2f}"
+
+
+def images(x: Tensor) -> Images:
+    """(N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C)."""
+    return np.ascontiguousarray(to_bytes(x).permute(0, 2, 3, 1).cpu().numpy())
+
+
+def settings_of(run: Run, **changes: Any) -> SampleConfig:
+    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range."""
+    given = {f"sample.{key}": value for key, value in changes.items() if value is not None}
+    return run.config.changed(given, "sample").sample
+
+
+def labels_for(run: Run, seeds: Sequence[int], classes: Sequence[str] | None) -> NDArray[np.int64] | None:
+    """A label for each seed: the seed counts through `classes` (names), all of the run's by default.
+
+    Raises:
+        UserError: a class that the run does not know, or classes where the net is not told any.
+    """
+    known = run.shape.classes
+    if not (run.config.net.conditional and known):
+        if classes:
+            raise UserError(f"{run.path}: its net was trained without class labels, so --classes cannot be chosen")
+        return None
+    for name in classes or ():
+        if name not in known:
+            raise UserError(f'{run.path}: no class "{name}"{nearest(name, known)}')
+    chosen = [known.index(name) for name in classes] if classes else list(range(len(known)))
+    return np.array([chosen[seed % len(chosen)] for seed in seeds], dtype=np.int64)
+
+
+def generate(
+    run: Run,
+    n: int = 36,
+    *,
+    seed: int = 0,
+    sampler: str | None = None,
+    steps: int | None = None,
+    grid: str | None = None,
+    eta: float | None = None,
+    variance: str | None = None,
+    guidance: float | None = None,
+    clip: str | None = None,
+    classes: Sequence[str] | None = None,
+    weights: str = "ema",
+    at: int | None = None,
+    frames: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Samples, list[Frame]]:
+    """n samples with seeds seed, seed + 1, ...; what is None is as the run's settings say.
+
+    Sample k depends on its seed alone: the first four of 36 are the four of 4, bit for bit on one machine.
+
+    Args:
+        run: a run with a checkpoint.
+        n: how many, at least 1.
+        classes: class names to draw from; sample with seed s gets the (s mod count)-th.
+        weights: ema or raw.
+        at: the step of a checkpoint; the newest by default.
+        frames: keep every step, from pure noise to the samples.
+
+    Returns:
+        The samples, and the frames (empty unless asked for).
+
+    Raises:
+        UserError: a setting, class, checkpoint or weight name that does not exist.
+    """
+    if n < 1:
+        raise UserError(f"at least one sample must be asked for, got {n}")
+    if seed < 0 or seed + n > 2**32:
+        raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {seed} to {seed + n - 1}")
+    settings = settings_of(
+        run,
+        sampler=sampler,
+        steps=steps,
+        grid=grid,
+        eta=eta,
+        variance=variance,
+        guidance=guidance,
+        clip=clip,
+    )
+    seeds = list(range(seed, seed + n))
+    labels = labels_for(run, seeds, classes)
+    if guidance is not None and labels is None and guidance != 1:
+        raise UserError(f"{run.path}: its net was trained without class labels, so there is nothing to guide by")
+    model, step = build.trained(run, weights, at)
+    if settings.variance == "learned" and not model.learn_variance:
+        raise UserError(f"{run.path}: its net has not learned a variance: use --variance small or large")
+    begun = time.perf_counter()
+    x, kept = draw(model, settings, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress)
+    made: dict[str, Any] = {
+        **settings.model_dump(mode="json"),
+        "nfe": samplers.network_calls(settings.sampler, settings.steps),
+        "weights": weights,
+        "checkpoint": step,
+        "seconds": round(time.perf_counter() - begun, 3),
+    }
+    return Samples(x, seeds, labels, run.shape.classes, made), kept
+
+
+def draw(
+    model: NetDenoiser,
+    settings: SampleConfig,
+    shape: Sequence[int],
+    seeds: Sequence[int],
+    labels: NDArray[np.int64] | None = None,
+    null: int = 0,
+    frames: bool = False,
+    progress: Progress | None = None,
+    chunk: int = CHUNK,
+) -> tuple[Images, list[Frame]]:
+    """Samples of one shape (C, H, W) from a denoiser: uint8 (N, H, W, C), and all frames if they are asked for."""
+    sampler = build.sampler(settings)
+    with build.as_user_errors("sample"):
+        ts = samplers.time_grid(model.schedule, settings.steps, settings.grid)
+    device = next(model.parameters()).device
+    finals: list[Images] = []
+    chunks: list[list[Frame]] = []
+    for first in range(0, len(seeds), chunk):
+        count = min(chunk, len(seeds) - first)
+        padded = [*seeds[first : first + count], *[seeds[first]] * (chunk - count)]
+        told = None
+        if labels is not None:
+            mine = labels[first : first + count]
+            told = torch.from_numpy(np.concatenate([mine, np.repeat(mine[:1], chunk - count)])).to(device)
+        noise = samplers.SampleNoise(padded, shape, device=device)
+        x = samplers.start(model.schedule, noise, ts[0])
+        denoise = build.wrapped(model, settings, told, null)
+        kept = [_frame(model.schedule, ts[0], x[:count])] if frames else []
+        for step in sampler(denoise, x, ts, noise=noise):
+            x = step.x
+            if frames:
+                kept.append(_frame(model.schedule, step.t, x[:count], step.prediction.x0[:count]))
+            if progress and not frames:
+                progress(first + count * (step.i + 1) // (len(ts) - 1), len(seeds))
+        finals.append(images(x[:count]))
+        chunks.append(kept)
+        if progress:
+            progress(first + count, len(seeds))
+    return np.concatenate(finals), [_joined(parts) for parts in zip(*chunks, strict=True)]
+
+
+def _frame(schedule: NoiseSchedule, t: float, x: Tensor, x0: Tensor | None = None) -> Frame:
+    """The state at t. A variance-exploding x is shown at unit scale, or it would be all black and white."""
+    alpha, sigma = (float(value) for value in schedule.level(t))
+    scale = 1.0 if alpha**2 + sigma**2 < 1.01 else (alpha**2 + sigma**2) ** -0.5
+    return Frame(
+        t,
+        time_label(schedule, t),
+        images(x * scale),
+        None if x0 is None else images(x0),
+        float(schedule.alpha_bar(t).sqrt()),
+    )
+
+
+def _joined(parts: Sequence[Frame]) -> Frame:
+    first = parts[0]
+    x0 = None if first.x0 is None else np.concatenate([p.x0 for p in parts if p.x0 is not None])
+    return Frame(first.t, first.label, np.concatenate([p.x for p in parts]), x0, first.signal)
+
+
+def tile(x: Images, columns: int | None = None, pad: int = 2, scale: int = 1, background: int = 255) -> Images:
+    """Images (N, H, W, C) as one sheet (H', W', C), row by row; as square as can be unless `columns` says otherwise."""
+    n, height, width, channels = x.shape
+    columns = min(columns or int(np.ceil(np.sqrt(n))), n)
+    rows = -(-n // columns)
+    x = x.repeat(scale, axis=1).repeat(scale, axis=2)
+    height, width = height * scale + pad, width * scale + pad
+    sheet = np.full((rows * height + pad, columns * width + pad, channels), background, dtype=np.uint8)
+    for k, image in enumerate(x):
+        top, left = pad + k // columns * height, pad + k % columns * width
+        sheet[top : top + height - pad, left : left + width - pad] = image
+    return sheet
