@@ -1,6 +1,6 @@
 """Gets the named data sets: a local copy first, else a download that is checked and kept in the cache.
 
-`python -m noisette.data.fetch digits` fetches ahead of time, so that nothing needs a network later.
+`python -m noisette.data digits` fetches ahead of time, so that nothing needs a network later.
 """
 
 from __future__ import annotations
@@ -255,20 +255,3 @@ def _run(command: list[str], env: dict[str, str] | None = None) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
         raise LookupError(next((line for line in reversed(lines) if "rror" in line), "failed"))
-
-
-def main(names: Sequence[str]) -> int:
-    """Fetches the named sets and prints where they lie."""
-    for name in names or ("digits",):
-        if name != "digits" and name not in REMOTE:
-            raise UserError(f"no data set {name} to fetch; known: digits, {', '.join(REMOTE)}")
-        print(digits_file() if name == "digits" else named_set(name))
-    return 0
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except UserError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
