@@ -128,3 +128,10 @@ def test_torch_and_numpy_agree() -> None:
     assert (x.numpy() == normalise(b)).all() and (to_bytes(x).numpy() == b).all()
     wild = torch.linspace(-1.5, 1.5, 1001)
     assert (to_bytes(wild).numpy() == denormalise(wild.numpy())).all()
+
+
+def test_data_kept_on_a_device_gives_the_same(image_data: Make) -> None:
+    data = image_data(channels=3)
+    kept = Stream(data, 8, 1, flip=True)
+    kept._x = torch.from_numpy(data.x)  # what an accelerator would hold
+    assert same(kept.batch(3), Stream(data, 8, 1, flip=True).batch(3))

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noisette.data.spec import NORMALISER, ImageData, permutation, random_bits
+from noisette.data.spec import NORMALISER, ImageData, normalise, permutation, random_bits
 from noisette.errors import UserError
 
 _ORDER, _FLIP = 0x0DE, 0xF11  # set the uses of the seed apart
@@ -63,8 +63,8 @@ class Stream:
         self.count, self.seed, self.rank, self.world, self.flip = batch, seed, rank, world, flip
         self.device = torch.device(device)
         self._x: NDArray[np.uint8] | Tensor = data.x
-        if not isinstance(data.x, np.memmap):
-            self._x = torch.from_numpy(data.x if data.x.flags.writeable else data.x.copy()).to(self.device)
+        if self.device.type != "cpu" and not isinstance(data.x, np.memmap):
+            self._x = torch.from_numpy(np.array(data.x)).to(self.device)
         self._labels = None if data.labels is None else torch.from_numpy(np.array(data.labels))
         self._orders: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
 
@@ -93,21 +93,27 @@ class Stream:
         if self.flip:
             part = self.count // self.world
             bits = random_bits(self.count, self.seed, _FLIP, step)[self.rank * part :][:part]
-            mirrored = torch.from_numpy((bits >> np.uint64(63)).astype(bool))
+            mirrored = (bits >> np.uint64(63)).astype(bool)
         return self.take(self.rows(step), mirrored)
 
-    def take(self, rows: NDArray[np.int64], mirrored: Tensor | None = None) -> Batch:
+    def take(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_] | None = None) -> Batch:
         """The images of any rows of the data, held-out ones included; `mirrored` (B,) bool flips some left to right."""
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
-        if isinstance(self._x, Tensor):
-            x = self._x.index_select(0, index.to(self.device))
-        else:
-            x = torch.from_numpy(np.ascontiguousarray(self._x[rows])).to(self.device)
-        if mirrored is not None:
-            x = torch.where(mirrored.to(self.device)[:, None, None, None], x.flip(2), x)
-        x = to_model(x.permute(0, 3, 1, 2))
         labels = None if self._labels is None else self._labels[index].to(self.device)
-        return Batch(x, labels, index)
+        if isinstance(self._x, Tensor):  # bytes on the device
+            x = self._x.index_select(0, index.to(self.device))
+            if mirrored is not None:
+                flip = torch.from_numpy(mirrored).to(self.device)
+                x = torch.where(flip[:, None, None, None], x.flip(2), x)
+            return Batch(to_model(x.permute(0, 3, 1, 2)), labels, index)
+        part = np.array(self._x[rows])
+        if mirrored is not None:
+            part[mirrored] = part[mirrored, :, ::-1]
+        part = np.ascontiguousarray(part.transpose(0, 3, 1, 2))
+        if self.device.type != "cpu":
+            return Batch(to_model(torch.from_numpy(part).to(self.device)), labels, index)
+        # numpy, not torch: at these sizes waking torch's threads costs more than the work, by far on a busy machine
+        return Batch(torch.from_numpy(normalise(part)), labels, index)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if epoch not in self._orders:
