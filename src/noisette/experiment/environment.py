@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.metadata
 import os
 import platform
 import shlex
@@ -13,13 +14,11 @@ from typing import Any
 
 import torch
 
-import noisette
-
 
 def environment() -> dict[str, Any]:
     """Facts for meta.json; nothing in it names the user or the machine's address."""
     return {
-        "noisette": noisette.__version__,
+        "noisette": importlib.metadata.version("noisette"),
         "commit": commit(),
         "command": shlex.join(["noisette", *sys.argv[1:]]) if Path(sys.argv[0]).name == "noisette" else "",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

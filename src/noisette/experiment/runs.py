@@ -315,3 +315,12 @@ def fresh_path(source: str, folder: Path = Path("runs")) -> Path:
     while (folder / f"{name}-{number}").exists():
         number += 1
     return folder / f"{name}-{number}"
+
+
+def move_aside(path: Path) -> Path:
+    """Renames a folder to <name>-old-<number>, the next free one; nothing is removed."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}-old-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside

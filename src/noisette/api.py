@@ -1,0 +1,166 @@
+"""Noisette from Python: the verbs of the command line as functions and methods of a run.
+
+import noisette as nt
+run = nt.train("digits", minutes=2)
+run.sample(36, sampler="ddim", steps=50, seed=0).save("digits.png")
+run.report()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noisette.data import DataSpec, load
+from noisette.diffusion.denoisers import NetDenoiser
+from noisette.errors import UserError
+from noisette.experiment import build, runs
+from noisette.experiment.config import Config
+from noisette.tasks import check as _check
+from noisette.tasks import explain
+from noisette.tasks import generate as _generate
+from noisette.tasks import train as _train
+from noisette.tasks.generate import Frame
+from noisette.views import export
+from noisette.views import report as _report
+
+Watcher = Callable[[_train.TrainStep], None]
+
+
+class Samples(_generate.Samples):
+    """Samples that can be written: x uint8 (N, H, W, C), seeds, labels, classes, settings."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a grid (.png), arrays (.npz), or one PNG each (a path ending in "/"). Raises UserError."""
+        return export.save_samples(self, str(path))
+
+
+class Trajectory(list[Frame]):
+    """The frames from noise to sample, one a step."""
+
+    def save(self, path: str | Path) -> Path:
+        """Writes a labelled strip (.png), an animation (.gif, .webp) or all steps (.npz). Raises UserError."""
+        return export.save_trajectory(self, str(path))
+
+
+class Run:
+    """A run folder: `path`, its `config`, its `metrics`, and what can be done with it."""
+
+    def __init__(self, run: runs.Run):
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        return self._run.path
+
+    @property
+    def config(self) -> Config:
+        return self._run.config
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return self._run.metrics()
+
+    def sample(self, n: int = 36, **settings: Any) -> Samples:
+        """n samples; settings as in noisette.tasks.generate.generate (seed, sampler, steps, eta, guidance, ...)."""
+        made, _ = _generate.generate(self._run, n, **settings)
+        return Samples(**vars(made))
+
+    def trajectory(self, n: int = 1, **settings: Any) -> Trajectory:
+        """Every step of n samples from noise to data."""
+        _, frames = _generate.generate(self._run, n, frames=True, **settings)
+        return Trajectory(frames)
+
+    def denoiser(self, weights: str = "ema", at: int | None = None) -> NetDenoiser:
+        """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler."""
+        return build.trained(self._run, weights, at)[0]
+
+    def resume(self, watch: Watcher | None = None, **more: float) -> Run:
+        """Continues an interrupted run; `minutes`, `steps` or `images` extend it by that much."""
+        self._run = resume(self._run, watch, more)
+        return self
+
+    def report(self) -> Path:
+        """Writes report.html into the run folder."""
+        return _report.report(self._run)
+
+
+def train(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    recipe: str | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    images: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    watch: Watcher | None = None,
+) -> Run:
+    """Trains a model and gives the run.
+
+    Args:
+        data: a data set's name, a folder, a file.
+        out: the run folder; runs/<data>-<number> when None.
+        recipe: a recipe's name or file; chosen by the data's shape when None.
+        minutes, steps, images: the budget, one of them; 2 minutes when none is given.
+        settings: anything else, {"optim.lr": 1e-3, "data": {"classes": ["cat", "dog"]}}.
+        watch: called after every step.
+
+    Raises:
+        UserError: in one line, whatever the caller can mend.
+    """
+    budget = {"minutes": minutes, "steps": steps, "images": images}
+    given = {f"train.{name}": value for name, value in budget.items() if value is not None}
+    if len(given) > 1:
+        raise UserError(f"give one budget, not {' and '.join(name.removeprefix('train.') for name in given)}")
+    run, loaded = _train.start(str(data), {**(settings or {}), **given}, recipe, out)
+    return Run(follow(run, _train.train(run, loaded), watch))
+
+
+def resume(run: runs.Run, watch: Watcher | None = None, more: Mapping[str, float] | None = None) -> runs.Run:
+    """Continues a run that was interrupted; `more` extends its budget first. Raises UserError when there is nothing to do."""
+    more = {name: value for name, value in (more or {}).items() if value is not None}
+    if more:
+        run = _train.extend(run, more)
+    elif run.finished:
+        raise UserError(f"{run.path}: finished; to go on, say how much more: --minutes 5")
+    with _train.stop_on_signals() as stopped:
+        return follow(run, _train.train(run, stopped=stopped), watch)
+
+
+def follow(run: runs.Run, steps: Iterator[_train.TrainStep], watch: Watcher | None) -> runs.Run:
+    """Runs a training to its end; the run as it then is."""
+    for step in steps:
+        if watch:
+            watch(step)
+    return runs.Run.open(run.path)
+
+
+def open(path: str | Path) -> Run:
+    """An existing run. Raises UserError when the folder is not one."""
+    return Run(runs.Run.open(path))
+
+
+def check(data: str | Path, **settings: Any) -> _check.Preflight:
+    """A look at the data before training; see noisette.tasks.check.check."""
+    return _check.check(str(data), settings.pop("settings", {}), **settings)
+
+
+__all__ = [
+    "DataSpec",
+    "Run",
+    "Samples",
+    "Trajectory",
+    "UserError",
+    "check",
+    "explain",
+    "load",
+    "open",
+    "resume",
+    "train",
+]
