@@ -8,7 +8,7 @@ run.report()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from noisette.data import DataSpec, load
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.errors import UserError
 from noisette.experiment import build, runs
-from noisette.experiment.config import Config
+from noisette.experiment.config import Config, merge
 from noisette.tasks import check as _check
 from noisette.tasks import explain
 from noisette.tasks import generate as _generate
@@ -82,7 +82,7 @@ class Run:
 
     def resume(self, watch: Watcher | None = None, **more: float) -> Run:
         """Continues an interrupted run; `minutes`, `steps` or `images` extend it by that much."""
-        self._run = resume(self._run, watch, more)
+        self._run = _follow(_train.continued(self._run, more), None, watch)
         return self
 
     def report(self) -> Path:
@@ -116,28 +116,16 @@ def train(
     """
     budget = {"minutes": minutes, "steps": steps, "images": images}
     given = {f"train.{name}": value for name, value in budget.items() if value is not None}
-    if len(given) > 1:
-        raise UserError(f"give one budget, not {' and '.join(name.removeprefix('train.') for name in given)}")
-    run, loaded = _train.start(str(data), {**(settings or {}), **given}, recipe, out)
-    return Run(follow(run, _train.train(run, loaded), watch))
+    run, loaded = _train.start(str(data), merge(settings or {}, given), recipe, out)
+    return Run(_follow(run, loaded, watch))
 
 
-def resume(run: runs.Run, watch: Watcher | None = None, more: Mapping[str, float] | None = None) -> runs.Run:
-    """Continues a run that was interrupted; `more` extends its budget first. Raises UserError when there is nothing to do."""
-    more = {name: value for name, value in (more or {}).items() if value is not None}
-    if more:
-        run = _train.extend(run, more)
-    elif run.finished:
-        raise UserError(f"{run.path}: finished; to go on, say how much more: --minutes 5")
+def _follow(run: runs.Run, data: Any, watch: Watcher | None) -> runs.Run:
+    """Trains to the end of the budget; the run as it then is. Ctrl-C writes a checkpoint first."""
     with _train.stop_on_signals() as stopped:
-        return follow(run, _train.train(run, stopped=stopped), watch)
-
-
-def follow(run: runs.Run, steps: Iterator[_train.TrainStep], watch: Watcher | None) -> runs.Run:
-    """Runs a training to its end; the run as it then is."""
-    for step in steps:
-        if watch:
-            watch(step)
+        for step in _train.train(run, data, stopped):
+            if watch:
+                watch(step)
     return runs.Run.open(run.path)
 
 
@@ -161,6 +149,5 @@ __all__ = [
     "explain",
     "load",
     "open",
-    "resume",
     "train",
 ]

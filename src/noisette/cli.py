@@ -86,7 +86,7 @@ def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
 
 
 def dotted(tokens: list[str]) -> list[str]:
-    """`--section.key value` and `--section.key=value` as `--set section.key=value`, for the verbs that take settings."""
+    """`--section.key value` or `=value` as `--set section.key=value`, for the verbs that take settings."""
     if not tokens or tokens[0] not in SET_VERBS:
         return tokens
     out: list[str] = []
@@ -194,15 +194,13 @@ def train(
     images
         Images shown to the net.
     out
-        The run folder; runs/<data>-<number> by default. An existing run is never overwritten.
+        The run folder; runs/DATA-NUMBER by default. An existing run is never overwritten.
     precision
         auto measures which is faster here.
     seed
         Of the weights, the order of the data, and the noise.
     """
     budget = {"minutes": minutes, "steps": steps, "images": images}
-    if sum(value is not None for value in budget.values()) > 1:
-        raise UserError("give one budget: --minutes, --steps or --images")
     tree = _tree(settings, classes, per_class, image_size, grayscale, flip, **budget, precision=precision, seed=seed)
     _train(*_begin(data, tree, recipe, out))
 
@@ -231,10 +229,8 @@ def resume(
     """
     from noisette.experiment.runs import Run
 
-    more = {k: v for k, v in {"minutes": minutes, "steps": steps, "images": images}.items() if v is not None}
-    if len(more) > 1:
-        raise UserError("give one budget: --minutes, --steps or --images")
-    _go_on(Run.open(run), more)
+    more = {"minutes": minutes, "steps": steps, "images": images}
+    _go_on(Run.open(run), {k: v for k, v in more.items() if v is not None})
 
 
 def _begin(data: str, tree: dict[str, Any], recipe: str | None, out: Path | None) -> tuple[Run, Any]:
@@ -247,13 +243,7 @@ def _begin(data: str, tree: dict[str, Any], recipe: str | None, out: Path | None
 def _go_on(run: Run, more: dict[str, float] | None = None) -> None:
     from noisette.tasks import train as training
 
-    if more:
-        if min(more.values()) <= 0:
-            raise UserError(f"--{next(iter(more))} must be more than 0")
-        run = training.extend(run, more)
-    elif run.finished:
-        raise UserError(f"{run.path}: finished; to go on, say how much more: --minutes 5")
-    _train(run, None)
+    _train(training.continued(run, more or {}), None)
 
 
 def _train(run: Run, data: Any) -> None:

@@ -104,12 +104,24 @@ def start(
     return Run.create(path, config, info, {**environment(), "state": "new"}), data
 
 
-def extend(run: Run, more: Mapping[str, float]) -> Run:
-    """The run with a larger budget: what it has done so far plus `more` of minutes, steps or images.
+def continued(run: Run, more: Mapping[str, float]) -> Run:
+    """A run to go on with: an interrupted one as it is, or any run with a larger budget.
 
-    The learning rate follows its curve over the whole new budget, so it rises again.
+    The new budget is what the run has done so far plus `more`, one of minutes, steps or images. The learning rate
+    follows its curve over the whole new budget, so it rises again.
+
+    Raises:
+        UserError: nothing left to do, or not one positive budget.
     """
+    if not more:
+        if run.finished:
+            raise UserError(f"{run.path}: finished; to go on, say how much more: --minutes 5")
+        return run
+    if len(more) > 1:
+        raise UserError(f"give one budget, not {' and '.join(more)}")
     ((kind, amount),) = more.items()
+    if amount <= 0:
+        raise UserError(f"{kind} must be more than 0, got {amount:g}")
     done = run.checkpoint().state()
     total = amount + {"minutes": done["seconds"] / 60, "steps": done["step"], "images": done["images"]}[kind]
     history = [*run.meta.get("history", []), {"extended_at_step": done["step"], kind: amount}]

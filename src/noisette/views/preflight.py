@@ -34,7 +34,7 @@ def describe(found: Preflight, source: str, minutes: float) -> str:
         f"  memory     about {found.memory / 2**20:,.0f} MiB in batches of {config.train.batch} "
         f"(micro-batch {config.train.micro_batch}), {found.free / 2**30:.1f} GiB free",
         f"  speed      {found.images_per_second:,.0f} images/s on this machine in {config.train.precision}",
-        f"  {minutes:g} minutes  {found.images_in(minutes):,} images: each one is seen {found.epochs_in(minutes):.1f} times",
+        f"  {minutes:g} minutes  {found.images_in(minutes):,} images, {found.epochs_in(minutes):.1f} looks at each",
     ]
     lines += ["", *(f"Note: {note}" for note in found.notes)] if found.notes else []
     lines += ["", *(f"Warning: {warning}" for warning in found.warnings)] if found.warnings else []
