@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from diffusion_toys import EVERY, F64, correlated_gaussian, covariance, quiet, randn, two_bumps
+from diffusion_toys import EVERY, F64, correlated_gaussian, covariance, quiet, randn
 
 from noisette.diffusion.exact import Empirical, Gaussian, Mixture, PointMass
 

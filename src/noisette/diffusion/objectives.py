@@ -141,7 +141,8 @@ class LogitNormalTimes:
 class ImportanceTimes:
     """t in proportion to sqrt(E[L_t^2]) of the last losses (Nichol & Dhariwal 2021, eq. 18), in equal bins of t.
 
-    Uniform until every bin has `history` losses. The weight 1 / (bins * p) keeps the expected loss as it was. It is
+    Uniform until every bin has `history` losses. The weight 1 / (bins * p) keeps the expected loss as it was. A table
+    with fewer points than bins gets one bin a point: a bin without any would keep the draw uniform for ever. It is
     the one way of drawing t that has a memory: save and load it with state_dict and load_state_dict.
     """
 
@@ -160,6 +161,8 @@ class ImportanceTimes:
         return (1 - self.floor) * p / p.sum() + self.floor * uniform if p.sum() > 0 else uniform
 
     def draw(self, n: int, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if schedule.steps is not None and schedule.steps < len(self.seen) and not bool(self.seen.any()):
+            self.losses, self.seen = self.losses[: schedule.steps], self.seen[: schedule.steps]
         p = self.probabilities()
         bins = torch.multinomial(p, n, replacement=True, generator=generator)
         t = _spread((bins + _uniform(n, generator)) / len(p), schedule)
@@ -168,13 +171,14 @@ class ImportanceTimes:
     def update(self, t: Tensor, losses: Tensor) -> None:
         """Remembers the unweighted losses, (N,), of these times, (N,)."""
         bins, history = self.losses.shape
-        where = (as_time(t) * bins).ceil().long().sub(1).clamp(0, bins - 1)
+        # i/T on a bin's upper edge belongs to that bin, whatever the last digit of i/T * bins says
+        where = (as_time(t) * bins - 1e-9).ceil().long().sub(1).clamp(0, bins - 1)
         for b, loss in zip(where.tolist(), losses.detach().double().tolist(), strict=True):
             self.losses[b, int(self.seen[b]) % history] = loss
             self.seen[b] += 1
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"losses": self.losses, "seen": self.seen}
+        return {"losses": self.losses.clone(), "seen": self.seen.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.losses, self.seen = state["losses"].clone(), state["seen"].clone()
@@ -238,7 +242,9 @@ class Objective:
         simple = elements.flatten(1).mean(1)
         factor = space_factor(level, self.space)
         snr = (level.alpha / level.sigma) ** 2
-        total = simple * self.weight(snr, factor).to(simple)
+        # Where x_t is pure noise eps is known and its loss is 0: no weight, however large, must make it NaN.
+        weight = torch.where(factor == 0, 0.0, self.weight(snr, factor))
+        total = simple * weight.to(simple)
         vlb = None
         if prediction.variance is not None:
             assert denoiser.schedule.steps is not None
@@ -267,12 +273,12 @@ def variational_term(
     s = (t - 1 / schedule.steps).clamp(min=0)
     s = torch.where(s < 0.5 / schedule.steps, torch.zeros_like(s), s)
     q = posterior(schedule, t, s)
-    true_mean = expand(q.of_x_t, x0) * prediction.x_t + expand(q.of_x0, x0) * x0
     mean = expand(q.of_x_t, x0) * prediction.x_t + expand(q.of_x0, x0) * prediction.x0
+    miss = expand(q.of_x0, x0) * (x0 - prediction.x0)  # the true mean minus this one, without cancellation
     log_var = reverse_log_variance(schedule, prediction, t, s, variance)
     true_log_var = expand(reverse_log_variance(schedule, prediction, t, s, "small", per_sample=True), x0)
     kl = 0.5 * (log_var - true_log_var + torch.exp(true_log_var - log_var) - 1)
-    kl = kl + 0.5 * (true_mean - mean).square() * torch.exp(-log_var)
+    kl = kl + 0.5 * miss.square() * torch.exp(-log_var)
     decoder = -discretised_gaussian_log_likelihood(x0, mean, 0.5 * log_var)
     nats = torch.where(expand(s, x0) == 0, decoder, kl)
     return nats.flatten(1).mean(1) / math.log(2)
@@ -293,7 +299,9 @@ def discretised_gaussian_log_likelihood(x: Tensor, mean: Tensor, log_std: Tensor
     """
     inverse = torch.exp(-log_std)
     above, below = (x - mean + 1 / 255) * inverse, (x - mean - 1 / 255) * inverse
-    cdf_above, cdf_below = torch.special.ndtr(above), torch.special.ndtr(below)
-    inside = torch.where(x > 0.999, torch.special.ndtr(-below), cdf_above - cdf_below)
-    inside = torch.where(x < -0.999, cdf_above, inside)
+    # Both tails are read on the side where the cdf is small: near 1, float32 has no digits left for a difference.
+    flip = torch.where(above + below > 0, -1.0, 1.0)
+    inside = (torch.special.ndtr(flip * above) - torch.special.ndtr(flip * below)).abs()
+    inside = torch.where(x > 0.999, torch.special.ndtr(-below), inside)
+    inside = torch.where(x < -0.999, torch.special.ndtr(above), inside)
     return inside.clamp(min=1e-12).log()
