@@ -266,7 +266,7 @@ def _edm(
     if churn < 0:
         raise ValueError(f"churn must be 0 or more, got {churn:g}")
     schedule = denoiser.schedule
-    share = min(churn / (len(ts) - 1), math.sqrt(2) - 1)
+    share = min(churn / max(len(ts) - 1, 1), math.sqrt(2) - 1)
     for i, t, s in _pairs(ts):
         x, t = _churned(schedule, x, t, share, noise)
         prediction = denoiser(x, t)
