@@ -107,7 +107,7 @@ def test_point_mass_is_found(sampler, options, grid):
     """One point of data: the last step gives that point exactly, and every trajectory stays on its line to it."""
     point = torch.tensor([[0.3, -0.9], [1.0, 0.0]], dtype=F64)
     for name, zero in EVERY:
-        for T, steps in ((2, 2), (50, 7), (1000, 12)):
+        for T, steps in ((2, 2), (1000, 9)):
             schedule = quiet(name, T, zero)
             model = PointMass(point, schedule)
             ts = time_grid(schedule, steps, grid)
@@ -304,11 +304,11 @@ def test_stochastic_samplers_give_the_data_covariance(sampler, options, name):
     """Without sampling error: the covariance of x is carried along exactly, with the sampler itself as the map.
 
     A step is affine in (x, fresh noise), so its matrices are read off by feeding basis vectors; what remains is the
-    discretisation, which must vanish: at 1,000 steps it is below 1 %.
+    discretisation, which must vanish: at 500 steps it is below 2 %.
     """
     schedule = quiet(name, 1000, zero_terminal_snr=name == "cosine")
     model = correlated_gaussian(schedule)
-    ts = time_grid(schedule, 1000, "karras" if name == "edm" else "trailing")
+    ts = time_grid(schedule, 500, "karras" if name == "edm" else "trailing")
     draws = []
 
     def probe():
@@ -330,7 +330,7 @@ def test_stochastic_samplers_give_the_data_covariance(sampler, options, name):
         A, B = (out[1:4] - out[0]).T, (out[4:] - out[0]).T
         mean, cov = A @ mean + out[0], A @ cov @ A.T + B @ B.T
     torch.testing.assert_close(mean, model.mean[0], rtol=0, atol=0.01)
-    torch.testing.assert_close(cov, covariance(model), rtol=0, atol=0.012 * float(model.variances.max()))
+    torch.testing.assert_close(cov, covariance(model), rtol=0, atol=0.02 * float(model.variances.max()))
 
 
 def test_ancestral_samples_by_drawing_them():
@@ -377,7 +377,7 @@ def test_order_of_convergence_on_a_gaussian(sampler, name, zero):
     ends = interior(schedule, 1)
     a, s = schedule.level(ends[0])
     x = a * model.mean + s * randn(5, 1, 3)
-    slope, errors = order(sampler, model, x, model.flow(x, *ends), (160, 320, 640))
+    slope, errors = order(sampler, model, x, model.flow(x, *ends), (80, 160, 320))
     assert slope == pytest.approx(ORDERS[sampler], abs=0.15), errors
 
 
@@ -386,12 +386,12 @@ def solved_mixture(request):
     schedule = quiet(request.param)
     model = two_bumps(schedule)
     x = randn(6, 2)
-    return model, x, run("heun", model, x, interior(schedule, 1600))[-1].x
+    return model, x, run("heun", model, x, interior(schedule, 1000))[-1].x
 
 
 @pytest.mark.parametrize("sampler", ORDERS)
 def test_order_of_convergence_on_a_mixture(sampler, solved_mixture):
-    slope, errors = order(sampler, *solved_mixture, (60, 120, 240))
+    slope, errors = order(sampler, *solved_mixture, (50, 100, 200))
     assert slope == pytest.approx(ORDERS[sampler], abs=0.15), errors
 
 
@@ -400,7 +400,7 @@ def test_order_of_convergence_on_a_mixture(sampler, solved_mixture):
 
 @pytest.mark.parametrize(
     ("name", "zero", "T"),
-    [*((*case, T) for case in EVERY for T in (2, 60)), ("linear", False, 1000), ("cosine", True, 1000)],
+    [*((*case, T) for case in EVERY for T in (2, 60)), ("linear", False, 1000), ("cosine", True, 300)],
 )
 def test_ddim_at_eta_1_is_ddpm_with_the_small_variance(name, zero, T):
     schedule = quiet(name, T, zero)
