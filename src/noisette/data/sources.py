@@ -77,7 +77,7 @@ def find(text: str) -> Source:
     path = Path(text).expanduser()
     names = [s.name for s in SOURCES.values() if s.named]
     if path.exists():
-        known = ".npy, .npz, idx .gz, cifar-10 .tar.gz, or a folder"
+        known = "an image, .npy, .npz, idx .gz, cifar-10 .tar.gz, or a folder"
         raise UserError(f"{text}: not a kind of file that is read as images; known: {known}")
     if os.sep not in text and not path.suffix:
         raise UserError(f'no data set named "{text}" and no such folder{nearest(text, names)}')
@@ -276,6 +276,16 @@ def _open_npy(path: Path) -> Opened:
 
 
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+
+
+register(
+    Source(
+        "image",
+        "one image file",
+        lambda t: _file(t, *images.extensions()),
+        lambda t: Opened([], lambda: Content([_path(t)], names=[_path(t).name])),
+    )
+)
 
 
 def _open_folder(text: str) -> Opened:
