@@ -1,4 +1,4 @@
-"""Samples and trajectories -> files. The suffix of the path chooses the format; every file appears whole or not at all."""
+"""Samples and trajectories -> files: the suffix chooses the format, and every file appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def save_samples(samples: Samples, path: str | Path) -> Path:
     if suffix == FOLDER:
         return _save_folder(samples, Path(path))
     if suffix == ".npz":
-        arrays = {"x": samples.x, "seeds": np.asarray(samples.seeds, np.int64)}
+        arrays: dict[str, np.ndarray] = {"x": samples.x, "seeds": np.asarray(samples.seeds, np.int64)}
         if samples.labels is not None:
             arrays |= {"labels": np.asarray(samples.labels, np.int64), "classes": np.asarray(samples.classes, str)}
         return _write(Path(path), _npz(**arrays))
@@ -112,16 +112,16 @@ def save_trajectory(
         return _write(Path(path), png(picture))
     if suffix != ".npz":
         return _write(Path(path), figures.animation(frames, suffix[1:], samples=samples))
-    arrays = {
+    stacked: dict[str, np.ndarray] = {
         "x": np.stack([f.x[:samples] for f in frames]),
         "t": np.asarray([f.t for f in frames], np.float64),
         "labels": np.asarray([f.label for f in frames], str),
     }
     if all(f.x0 is not None for f in frames):
-        arrays["x0"] = np.stack([f.x0[:samples] for f in frames if f.x0 is not None])
+        stacked["x0"] = np.stack([f.x0[:samples] for f in frames if f.x0 is not None])
     if all(f.signal is not None for f in frames):
-        arrays["signal"] = np.asarray([f.signal for f in frames], np.float64)
-    return _write(Path(path), _npz(**arrays))
+        stacked["signal"] = np.asarray([f.signal for f in frames], np.float64)
+    return _write(Path(path), _npz(**stacked))
 
 
 def png(picture: Image.Image) -> bytes:
@@ -133,7 +133,7 @@ def png(picture: Image.Image) -> bytes:
 
 def _npz(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays)
+    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     return file.getvalue()
 
 

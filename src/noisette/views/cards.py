@@ -1,0 +1,155 @@
+"""Sections of a report that are mostly tables: data, timing, settings, environment."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from noisette.errors import UserError
+from noisette.experiment.config import SECTIONS, Config
+from noisette.views import curves, figures, words
+from noisette.views.material import Material
+from noisette.views.parts import Cell, Figure, Section, Table, cells, curve_figure, drawing, picture
+
+REAL = 10
+LISTED = 50
+"""Classes and skipped files that a table shows before it says how many more there are."""
+
+
+def data(material: Material) -> Section:
+    """The data. What it learned from."""
+    images, info = None, material.data
+    shown, text, missing = [], [], ""
+    try:
+        images = material.images
+    except UserError as error:
+        missing = f"The pictures themselves are not shown: {error}."
+    if images is not None and len(images.train):
+        found = [
+            Cell(
+                [picture(images.x[row], f"Training picture {row}")],
+                [images.classes[int(images.labels[row])]] if images.labels is not None else [],
+            )
+            for row in figures.spread(images.labels, images.train, REAL)
+        ]
+        check = f"noisette check {shlex.quote(material.config.data.source)}"
+        shown.append(
+            Figure([cells(found, 84, 56, 56)], "Real pictures from the training data, to compare with.", check)
+        )
+    text += [str(note) for note in info.get("notes") or []]
+    return Section("data", "The data", text, shown, _data_tables(material), missing)
+
+
+def _data_tables(material: Material) -> list[Table]:
+    info = material.data
+    rows = [["source", str(info.get("source", material.config.data.source))]]
+    if shape := info.get("shape"):
+        rows.append(["pictures", words.size_name(shape)])
+    for key, label in (("count", "in all"), ("train", "to learn from"), ("held_out", "kept apart")):
+        if (value := words.number(info, key)) is not None:
+            rows.append([label, words.many(value)])
+    if info.get("fingerprint"):
+        rows.append(["fingerprint", str(info["fingerprint"])])
+    if normaliser := info.get("normaliser"):
+        rows.append(["normaliser", ", ".join(f"{k} {v}" for k, v in dict(normaliser).items())])
+    skipped = [s for s in info.get("skipped") or [] if isinstance(s, dict)]
+    rows.append(["skipped files", words.many(len(skipped)) if skipped else "none"])
+    tables = [Table(rows)]
+    counts = {str(k): int(v) for k, v in (info.get("per_class") or {}).items()}
+    if counts:
+        largest = max(*counts.values(), 1)
+        some = list(counts.items())[:LISTED]
+        table = [[name, words.many(n)] for name, n in some]
+        tables.append(Table(_and_more(table, len(counts)), "Classes", bars=[n / largest for _, n in some]))
+    if skipped:
+        listed = [[str(s.get("file", "?")), str(s.get("reason", ""))] for s in skipped[:LISTED]]
+        tables.append(Table(_and_more(listed, len(skipped)), "Skipped files", ["file", "why"], folded=True))
+    return tables
+
+
+def _and_more(rows: list[list[str]], count: int) -> list[list[str]]:
+    return rows if len(rows) == count else [*rows, [f"and {count - len(rows):,} more", ""]]
+
+
+def timing(material: Material) -> Section:
+    """Timing. Where the time went."""
+    meta = material.meta
+    rows = []
+    for key, label, form in (
+        ("seconds", "training", words.duration),
+        ("steps", "steps", words.many),
+        ("images", "images", words.many),
+        ("images_per_second", "images a second", words.many),
+    ):
+        if (value := words.number(meta, key)) is not None:
+            rows.append([label, form(value)])
+    if material.run.checkpoints():
+        made = material.drawn[0].settings
+        if made.get("seconds"):
+            count, taken = len(material.drawn[0].x), made["seconds"]
+            rows.append([f"{count} samples", f"{words.duration(taken)}, {taken / count:.2g} s each"])
+    tables = [Table(rows)] if rows else []
+    tables += [Table(_flat(meta["history"]), "Sessions")] if meta.get("history") else []
+    trial = meta.get("precision_trial")
+    if isinstance(trial, dict):
+        tables.append(Table(_flat(trial), "Choice of precision: seconds a step, measured"))
+    drawings = drawing(curves.speed(material.rows), "speed", "Curve of images a second over steps.", "Speed")
+    if not (tables or drawings):
+        raise UserError("nothing has been timed yet")
+    shown = [curve_figure(drawings, material.place)] if drawings else []
+    return Section("timing", "Timing", [], shown, tables)
+
+
+def _flat(value: Any) -> list[list[str]]:
+    """A JSON value as rows of text."""
+    if isinstance(value, dict):
+        return [[str(k), _shown(v)] for k, v in value.items()]
+    if isinstance(value, list):
+        return [[str(i + 1), _shown(v)] for i, v in enumerate(value)]
+    return [["", _shown(value)]]
+
+
+def settings(material: Material) -> Section:
+    """Settings. Every one of them."""
+    text = [
+        "Every setting of the run, as config.toml in its folder has it. Set apart: what differs from the package's "
+        "own defaults."
+    ]
+    if material.config.recipe:
+        text[0] += f" Recipe: {material.config.recipe}."
+    tables = []
+    default = Config()
+    for name in SECTIONS:
+        ours, theirs = getattr(material.config, name), getattr(default, name)
+        keys = list(type(ours).model_fields)
+        rows = [[f"{name}.{key}", _shown(getattr(ours, key))] for key in keys]
+        tables.append(Table(rows, name, marked=[getattr(ours, k) != getattr(theirs, k) for k in keys], folded=True))
+    return Section("settings", "Settings", text, tables=tables)
+
+
+ENVIRONMENT = (
+    *("command", "state", "created", "noisette", "commit", "python", "torch", "platform"),
+    *("device", "precision", "parameters", "cpu", "cores", "threads", "gpu"),
+)
+
+
+def environment(material: Material) -> Section:
+    """Environment. Versions and machine."""
+    rows = [[key, _shown(material.meta[key])] for key in ENVIRONMENT if material.meta.get(key) not in (None, "")]
+    if not rows:
+        raise UserError("meta.json is missing or says nothing")
+    return Section("environment", "Environment", tables=[Table(rows)])
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+    if isinstance(value, int):
+        return f"{value:,}" if value >= 10_000 else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,79 @@
+"""What the sections of a report are made from: a run's files, samples and data, each fetched once."""
+
+from __future__ import annotations
+
+import math
+import shlex
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from noisette.errors import UserError
+from noisette.experiment.runs import Run
+
+if TYPE_CHECKING:
+    from noisette.data import ImageData
+    from noisette.diffusion.schedules import NoiseSchedule
+    from noisette.tasks.generate import Frame, Samples
+
+SAMPLES, SHOWN_WAYS = 36, 3
+
+KEPT = 2**28
+"""Bytes of steps that are kept in memory to draw samples and trajectories at once; beyond, they are drawn apart."""
+
+
+class Material:
+    """Everything that the sections read of a run, each thing fetched once and when it is first asked for."""
+
+    def __init__(self, run: Run):
+        self.run, self.config = run, run.config
+        self.meta, self.data = _or_empty(lambda: run.meta), _or_empty(lambda: run.data)
+        self.rows = [row for row in run.metrics() if isinstance(row, dict)]
+        last = self.rows[-1] if self.rows else {}
+        counted = {"seconds": last.get("seconds"), "images": last.get("images"), "steps": last.get("step")}
+        self.meta = {**{key: value for key, value in counted.items() if value is not None}, **self.meta}
+        self.place = shlex.quote(str(run.path))
+
+    @cached_property
+    def drawn(self) -> tuple[Samples, list[Frame]]:
+        """The samples, and every step of the first few of them. Raises UserError without a usable checkpoint."""
+        from noisette.tasks.generate import generate
+
+        steps = self.config.sample.steps
+        if 2 * SAMPLES * math.prod(self.run.shape.x) * steps <= KEPT:
+            samples, frames = generate(self.run, SAMPLES, frames=True)
+            few = slice(SHOWN_WAYS)
+            return samples, [replace(f, x=f.x[few], x0=None if f.x0 is None else f.x0[few]) for f in frames]
+        return generate(self.run, SAMPLES)[0], generate(self.run, SHOWN_WAYS, frames=True)[1]
+
+    @cached_property
+    def schedule(self) -> NoiseSchedule:
+        from noisette.experiment import build
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the page says it itself
+            return build.schedule(self.config.schedule)
+
+    @cached_property
+    def images(self) -> ImageData:
+        """The data that the run learned from. Raises UserError when it is gone or has changed."""
+        from noisette.data import load
+        from noisette.experiment import build
+
+        source = self.config.data.source
+        try:
+            data = load(build.data_spec(self.config))
+        except OSError as error:
+            raise UserError(f"{source}: {error.strerror or error}") from None
+        if data.fingerprint != self.data.get("fingerprint", data.fingerprint):
+            raise UserError(f"{source}: these are no longer the images that the run was trained on")
+        return data
+
+
+def _or_empty(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return read()
+    except UserError:
+        return {}

@@ -1,0 +1,141 @@
+"""What a page is made of: pictures that carry their own bytes, cells, drawings, figures, tables and sections."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from noisette.errors import UserError
+from noisette.views import curves, figures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Curve
+
+LOSSLESS = 64 * 64
+"""Pictures of more pixels than this are stored as WebP of high quality: noise does not compress."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image of width x height CSS pixels before enlargement, its bytes in `src`."""
+
+    src: str
+    alt: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Pictures on top of each other with one label (its lines) below."""
+
+    pictures: list[Picture]
+    label: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of cells that break where the page ends. Enlargements on a desk, a phone and paper."""
+
+    cells: list[Cell]
+    screen: float
+    phone: float
+    paper: float
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A curve as an <svg> element, and its text for those who cannot see it."""
+
+    svg: str
+    alt: str
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Cells or drawings with what they show and the command that makes them."""
+
+    parts: Sequence[Cells | Drawing]
+    caption: str
+    command: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text. marked: rows to set apart; bars: a share in [0, 1] shown beside each row."""
+
+    rows: list[list[str]]
+    title: str = ""
+    head: list[str] = field(default_factory=list)
+    marked: list[bool] = field(default_factory=list)
+    bars: list[float] = field(default_factory=list)
+    folded: bool = False
+
+
+@dataclass
+class Section:
+    key: str
+    title: str
+    text: list[str] = field(default_factory=list)
+    figures: list[Figure] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    missing: str = ""
+
+
+def picture(x: NDArray[np.uint8], alt: str, most: int = 256) -> Picture:
+    """(H, W, C) as a picture that carries its own bytes; halved until no side is longer than `most`."""
+    image = figures.to_image(x)
+    while max(image.size) > most:
+        image = image.reduce(2)
+    file = io.BytesIO()
+    if image.width * image.height <= LOSSLESS:
+        image.save(file, "PNG", optimize=True)
+        kind = "png"
+    else:
+        image.convert("RGB").save(file, "WEBP", quality=88, method=4)
+        kind = "webp"
+    src = f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return Picture(src, alt, image.width, image.height)
+
+
+def _scale(side: int, target: int) -> float:
+    """The largest whole enlargement that stays within the target; below one, whatever fits."""
+    return float(target // side) if side <= target else max(0.25, min(1.0, 1.5 * target / side))
+
+
+def cells(found: list[Cell], screen: int, phone: int, paper: int, title: str = "") -> Cells:
+    """Cells at whole enlargements for pictures of about these sizes in CSS pixels."""
+    side = max(max(p.width, p.height) for cell in found for p in cell.pictures)
+    return Cells(found, _scale(side, screen), _scale(side, phone), _scale(side, paper), title)
+
+
+def drawing(curve: Curve | None, name: str, alt: str, title: str = "") -> list[Drawing]:
+    """A list of one drawing, or of none where there is no curve."""
+    return [] if curve is None else [Drawing(curves.themed(curves.svg(curve, name)), alt, title)]
+
+
+def preview(path: Path, alt: str) -> Picture | None:
+    """A saved grid as a picture; None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            x = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
+    except (OSError, ValueError):
+        return None
+    return picture(x[..., None] if x.ndim == 2 else x, alt, most=360)
+
+
+def curve_figure(drawings: Sequence[Drawing], place: str) -> Figure:
+    """Curves beside each other. Raises UserError where there are none."""
+    if not drawings:
+        raise UserError("nothing to draw has been logged yet")
+    return Figure(drawings, "", f"noisette report {place}")

@@ -1,0 +1,231 @@
+"""The sections of a report: each is made by one function of Material, in the order of MAKERS.
+
+A maker returns None where its section does not concern the run, and raises UserError where something that it needs is
+missing: the page then shows the first sentence of the maker's docstring as the title, and the reason.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from noisette.errors import UserError
+from noisette.views import curves, figures, words
+from noisette.views.cards import data, environment, settings, timing
+from noisette.views.export import class_names
+from noisette.views.material import SHOWN_WAYS, Material
+from noisette.views.parts import Cell, Figure, Section, cells, curve_figure, drawing, picture, preview
+
+if TYPE_CHECKING:
+    from noisette.tasks.generate import Frame, Samples
+
+MOST_PREVIEWS = 12
+
+
+def _sample_cells(samples: Samples) -> list[Cell]:
+    """A cell for each sample, labelled with its class where it has one."""
+    names = class_names(samples)
+    return [
+        Cell(
+            [picture(x, f"Sample with seed {seed}" + (f", class {names[k]}" if names else ""))],
+            [names[k]] if names else [],
+        )
+        for k, (x, seed) in enumerate(zip(samples.x, samples.seeds, strict=True))
+    ]
+
+
+def samples(material: Material) -> Section:
+    """Samples. Drawn now, from the averaged weights."""
+    drawn, _ = material.drawn
+    made = drawn.settings
+    how = f"{made.get('sampler', 'the sampler')}, {made.get('steps', '?')} steps ({made.get('nfe', '?')} network calls)"
+    if drawn.labels is not None:
+        how += f", guidance {made.get('guidance', 1):g}"
+    text = [
+        f"{len(drawn.x)} pictures, seeds {drawn.seeds[0]} to {drawn.seeds[-1]}, none of them chosen by hand. Drawn "
+        f"with {how} from the {'averaged (EMA)' if made.get('weights', 'ema') == 'ema' else 'raw'} weights of step "
+        f"{made.get('checkpoint', '?')}, in {words.duration(made.get('seconds') or 0)}."
+    ]
+    shown = [
+        Figure(
+            [cells(_sample_cells(drawn), 112, 64, 90)],
+            "Under each picture, the class that was asked for." if drawn.labels is not None else "",
+            f"noisette sample {material.place} -n {len(drawn.x)} --seed {drawn.seeds[0]} --out samples.png",
+        )
+    ]
+    return Section("samples", "Samples", text, shown)
+
+
+def training(material: Material) -> Section:
+    """Training. The loss, step by step."""
+    rows, found = material.rows, words.losses(material.rows)
+    if not rows:
+        raise UserError("nothing has been logged yet")
+    said = "; ".join(
+        f"{what} {found[key]:.3g}"
+        for key, what in (("first", "first"), ("last", "at the end"), ("held_out", "held out at the end"))
+        if key in found
+    )
+    objective = material.config.objective
+    drawings = [
+        *drawing(curves.loss(rows), "loss", f"Curve of the loss over steps: {said}.", "Loss"),
+        *drawing(curves.loss_by_time(rows), "loss-by-time", _by_time_words(rows), "Loss by noise level"),
+        *drawing(curves.gradient(rows), "gradient", "Curve of the gradient's norm over steps.", "Gradient"),
+        *drawing(curves.learning_rate(rows), "lr", "Curve of the learning rate over steps.", "Learning rate"),
+    ]
+    text = [
+        f"The net predicts {objective.predicts}; its error is measured in {objective.space or objective.predicts} as "
+        f"{objective.distance}, with {objective.weight} weights. The thin line is what was logged, the thick one a "
+        "moving average. The held-out loss is that of the averaged weights, always with the same pictures, times and "
+        "noise."
+    ]
+    if by_time := _by_time_words(rows):
+        text.append(by_time)
+    return Section("training", "Training", text, [curve_figure(drawings, material.place)])
+
+
+def _by_time_words(rows: curves.Rows) -> str:
+    t, values = curves.final_by_time(rows)
+    if len(t) < 3:
+        return ""
+    worst, best = int(values.argmax()), int(values.argmin())
+    return (
+        f"By noise level, the loss at the end is largest near t = {t[worst]:.2f} ({values[worst]:.3g}) and smallest "
+        f"near t = {t[best]:.2f} ({values[best]:.3g})."
+    )
+
+
+def previews(material: Material) -> Section:
+    """Learning to draw. The same noise at every look."""
+    saved = material.run.previews()
+    if not saved:
+        raise UserError("no previews were saved while it trained (train.previews)")
+    chosen = [saved[i] for i in figures.evenly(len(saved), MOST_PREVIEWS)]
+    made = [(step, preview(path, f"Samples after {step:,} steps of training")) for step, path in chosen]
+    found = [Cell([shown], [f"step {step:,}"]) for step, shown in made if shown is not None]
+    if not found:
+        raise UserError("the previews that were saved cannot be read")
+    command = material.meta.get("command") or f"noisette train {shlex.quote(material.config.data.source)}"
+    return Section(
+        "previews",
+        "Learning to draw",
+        ["Every look starts from the same noise, so that only the model changes."],
+        [Figure([cells(found, 250, 172, 170)], "", command)],
+    )
+
+
+def reverse(material: Material) -> Section:
+    """From noise to picture. Some of the samples on their way."""
+    frames = figures.paired(material.drawn[1])
+    chosen = [frames[i] for i in figures.evenly(len(frames), figures.COLUMNS)]
+    parts = []
+    for k in range(len(chosen[0].x)):
+        column = []
+        for i, frame in enumerate(chosen):
+            state = picture(frame.x[k], f"Sample {k + 1} at {_words(figures.caption(frame))}", most=128)
+            pictures = [state]
+            if frame.x0 is not None and i < len(chosen) - 1:
+                alt = f"What the model takes sample {k + 1} to be at {frame.label}"
+                pictures.append(picture(frame.x0[k], alt, most=128))
+            column.append(Cell(pictures, _label(frame)))
+        parts.append(cells(column, 84, 64, 56, f"Seed {k}"))
+    command = f"noisette sample {material.place} -n {len(chosen[0].x)} --seed 0 --trajectory trajectory.png"
+    return Section(
+        "reverse",
+        "From noise to picture",
+        [
+            "Above, the state x at each step, from pure noise to the sample. Below it, what the model takes the clean "
+            "picture to be at that moment (its estimate of x0): a blurred guess at first, then more and more certain. "
+            "Under them, the step and the share of the amplitude that is signal.",
+        ],
+        [
+            Figure(
+                parts,
+                "The command draws the states; with --trajectory trajectory.npz it keeps all steps and estimates.",
+                command,
+            )
+        ],
+    )
+
+
+def _words(caption: str) -> str:
+    return caption.replace("\n", ", ")
+
+
+def _label(frame: Frame) -> list[str]:
+    """The step and, where it is known, the remaining signal, short enough to stand under a small picture."""
+    return [frame.label] if frame.signal is None else [frame.label, figures.percent(frame.signal)]
+
+
+def forward(material: Material) -> Section:
+    """From picture to noise. What the model was taught to undo."""
+    from noisette.tasks.explain import forward as noised
+
+    data = material.images
+    rows = figures.spread(data.labels, data.train if len(data.train) else data.held_out, SHOWN_WAYS)
+    frames = noised(data.x[rows], material.schedule, count=figures.COLUMNS - 1)
+    parts = []
+    for k, row in enumerate(rows):
+        label = "" if data.labels is None else f"Training picture: {data.classes[int(data.labels[row])]}"
+        column = [
+            Cell(
+                [picture(f.x[k], f"Training picture {k + 1} at {_words(figures.caption(f))}", most=128)],
+                _label(f),
+            )
+            for f in frames
+        ]
+        parts.append(cells(column, 84, 56, 56, label))
+    config, schedule = material.config.schedule, material.schedule
+    command = f"noisette forward {shlex.quote(material.config.data.source)} --schedule {config.name}"
+    if schedule.steps:
+        command += f" --T {schedule.steps}"
+    return Section(
+        "forward",
+        "From picture to noise",
+        [
+            "Pictures from the training data, with more and more of the same noise: the way that the model walks back. "
+            "Under them, the step and the remaining signal."
+        ],
+        [
+            Figure(
+                parts,
+                "The remaining signal is √α̅, the share of the amplitude that is still the picture.",
+                f"{command} --out forward.png",
+            )
+        ],
+    )
+
+
+def schedule(material: Material) -> Section:
+    """The noise schedule. How fast the picture drowns."""
+    found = material.schedule
+    terminal = found.terminal_signal
+    left = figures.percent(terminal)
+    if terminal > 0.01:
+        verdict = (
+            f"At t = 1, {left} of the signal is left: x is not pure noise there, though sampling begins as if it were."
+        )
+    else:
+        verdict = f"At t = 1, {left} of the signal is left: that is noise."
+    kind = f"a table of {found.steps:,} steps" if found.steps else "a formula, for any t"
+    drawings = [
+        *drawing(curves.schedule_signal(found), "signal", f"Signal falls from 100 % at t = 0 to {left} at t = 1."),
+        *drawing(curves.schedule_log_snr(found), "log-snr", "The log signal-to-noise ratio falls with t."),
+    ]
+    text = [f"{found.name}: {kind}. {verdict}"]
+    return Section("schedule", "The noise schedule", text, [curve_figure(drawings, material.place)])
+
+
+MAKERS: tuple[Callable[[Material], Section | None], ...] = (
+    samples,
+    training,
+    previews,
+    reverse,
+    forward,
+    schedule,
+    data,
+    timing,
+    settings,
+    environment,
+)

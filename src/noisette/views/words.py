@@ -1,0 +1,160 @@
+"""Numbers in plain words: what a run was, how long it took and how it ended, for the top of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from noisette.experiment.config import Config
+from noisette.views import curves
+from noisette.views.figures import percent
+
+WORSE = 1.1
+"""A held-out loss this many times its own minimum, or the training loss, is worth a word."""
+
+
+def number(tree: Mapping[str, Any], key: str) -> float | None:
+    """A finite number from a JSON tree, or None."""
+    value = tree.get(key)
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if plain else None  # type: ignore[arg-type]
+
+
+def many(value: float) -> str:
+    """A count for people: 4,500; 1.2 million."""
+    if value >= 999_500:
+        return f"{value / 1e6:.3g} million"
+    return f"{value:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """0.4 s; 45 s; 1 min 28 s; 2 h 5 min."""
+    text = _duration(seconds)
+    return text.replace(" ", "\u00a0")  # never broken at the end of a line
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, left = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {left} s" if left else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def size_name(shape: Sequence[int]) -> str:
+    """(H, W, C) -> "28 × 28 grey"."""
+    height, width, channels = shape
+    return f"{width} × {height} {'grey' if channels == 1 else 'colour'}"
+
+
+def source_name(config: Config) -> str:
+    """The data's name, or the last part of its path."""
+    return config.data.source.rstrip("/").rsplit("/", 1)[-1] or "its data"
+
+
+def losses(rows: curves.Rows) -> dict[str, float]:
+    """first, last (training, mean of the last tenth), held_out, best and best_step, as far as there are any."""
+    found: dict[str, float] = {}
+    _, values = curves.series(rows, "loss")
+    if len(values):
+        tenth = max(1, len(values) // 10)
+        found |= {"first": float(values[0]), "last": float(values[-tenth:].mean())}
+    steps, checked = curves.series(rows, "val_loss")
+    if len(checked):
+        best = int(checked.argmin())
+        found |= {"held_out": float(checked[-1]), "best": float(checked[best]), "best_step": float(steps[best])}
+    return found
+
+
+def summary(
+    name: str, config: Config, meta: Mapping[str, Any], data: Mapping[str, Any], rows: curves.Rows
+) -> list[str]:
+    """What was trained, on what, for how long, and how it ended: a few sentences, a paragraph each."""
+    return [s for s in (_what(name, config, data), _how_long(config, meta, data), _how_well(rows), _state(meta)) if s]
+
+
+def _what(name: str, config: Config, data: Mapping[str, Any]) -> str:
+    shape = data.get("shape")
+    pictures = f"{size_name(shape)} pictures" if shape else "pictures"
+    classes = [str(c) for c in data.get("classes") or ()]
+    if classes and config.net.conditional:
+        listed = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
+        pictures += f" of {len(classes)} kinds ({listed}), each on demand"
+    text = (
+        f"{name} is a diffusion model. It draws {pictures}: it starts from pure noise and takes the noise away "
+        f"in {config.sample.steps} steps."
+    )
+    train, held_out = number(data, "train"), number(data, "held_out")
+    if train:
+        text += f" It learned this from {many(train)} pictures of {source_name(config)}"
+        text += (
+            f"; {many(held_out)} more were kept apart to check it."
+            if held_out
+            else "; none was kept apart to check it."
+        )
+    return text
+
+
+def _how_long(config: Config, meta: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    seconds, images, steps = (number(meta, key) for key in ("seconds", "images", "steps"))
+    if not seconds or not images:
+        return ""
+    text = f"Training took {duration(seconds)}"
+    if machine := machine_name(meta):
+        text += f" on {machine}"
+    text += f": it saw {many(images)} pictures"
+    if steps:
+        text += f" in {many(steps)} steps of {config.train.batch}"
+    if train := number(data, "train"):
+        times = images / train
+        text += f", each of them about {many(times)} times" if times >= 1.5 else ", most of them at most once"
+    speed = number(meta, "images_per_second") or images / seconds
+    return f"{text}, {many(speed)} a second."
+
+
+def machine_name(meta: Mapping[str, Any]) -> str:
+    """The device that did the work: "2 cores of AMD EPYC", or the GPU's name."""
+    if str(meta.get("device", "")).startswith("cuda"):
+        return str(meta.get("gpu") or "a GPU")
+    threads = meta.get("threads") or meta.get("cores")
+    cpu = str(meta.get("cpu") or "a CPU")
+    return f"{threads} core{'s' if threads != 1 else ''} of {cpu}" if threads else (cpu if meta.get("cpu") else "")
+
+
+def _how_well(rows: curves.Rows) -> str:
+    found = losses(rows)
+    if not found:
+        return ""
+    text = ""
+    if "last" in found:
+        verb = "fell" if found["last"] < found["first"] else "went"
+        text = f"The training loss {verb} from {found['first']:.3g} to {found['last']:.3g}."
+    if "held_out" in found:
+        text += f" On pictures it never trained on the loss ends at {found['held_out']:.3g}"
+        if found["held_out"] > WORSE * found["best"]:
+            text += (
+                f", after a lowest of {found['best']:.3g} at step {found['best_step']:,.0f}: "
+                "a sign that it began to learn its pictures by heart."
+            )
+        elif "last" in found and found["last"] > 0:
+            gap = found["held_out"] / found["last"] - 1
+            close = f"within {percent(max(abs(gap), 0.01))} of that in training"
+            text += f", {percent(gap)} above that in training." if gap > WORSE - 1 else f", {close}."
+        else:
+            text += "."
+    return text.strip()
+
+
+def _state(meta: Mapping[str, Any]) -> str:
+    return {
+        "new": "Training has not begun.",
+        "training": "This run was still in training, or was broken off, when the report was written.",
+        "interrupted": "Training was interrupted: noisette resume goes on from where it stopped.",
+        "failed": "Training ended early because the loss was no longer a number.",
+    }.get(str(meta.get("state", "")), "")
