@@ -60,7 +60,7 @@ class NetConfig(Section):
     activation: str = "silu"
     norm: str = "group"
     groups: int = Field(8, ge=1)
-    time: str = "scale_shift"
+    time: str = "add"
     patch: Literal[1, 2, 4] = 2
 
 
@@ -78,13 +78,18 @@ class ObjectiveConfig(Section):
 
 
 class OptimConfig(Section):
-    """The optimiser. warmup is in steps; decay shapes the rate over the budget; ema is the decay of the average."""
+    """The optimiser. muon is for the hidden weights, with muon_lr; all others have AdamW, with lr.
 
-    name: Literal["adamw", "muon"] = "adamw"
-    lr: float = Field(2e-3, gt=0)
+    warmup is the share of the budget in which the rates rise; decay is what they do after it; ema is the decay of
+    the averaged weights.
+    """
+
+    name: Literal["adamw", "muon"] = "muon"
+    lr: float = Field(3e-3, gt=0)
+    muon_lr: float = Field(0.02, gt=0)
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup: int = Field(100, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: float = Field(0.03, ge=0, lt=1)
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     grad_clip: float = Field(1.0, gt=0)
     ema: float = Field(0.995, ge=0, lt=1)
@@ -176,17 +181,22 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
     A budget in `over` replaces the one in `base`, of whatever kind.
     """
-    out = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+    nested: dict[str, Any] = {}
     for key, value in over.items():
         section, _, name = key.partition(".")
         if name:
-            value = {name: value}
-        if isinstance(value, Mapping) and isinstance(out.get(section, {}), dict):
-            if section == "train" and any(value.get(b) is not None for b in BUDGETS):
-                out["train"] = {k: v for k, v in out.get("train", {}).items() if k not in BUDGETS}
-            out[section] = {**out.get(section, {}), **value}
+            nested[section] = {**nested.get(section, {}), name: value}
         else:
-            out[section] = value
+            nested[section] = {**nested.get(section, {}), **value} if isinstance(value, Mapping) else value
+    out = {k: dict(v) if isinstance(v, Mapping) else v for k, v in base.items()}
+    for section, values in nested.items():
+        if not isinstance(values, Mapping):
+            out[section] = values
+            continue
+        before = out.get(section, {})
+        if section == "train" and any(values.get(budget) is not None for budget in BUDGETS):
+            before = {k: v for k, v in before.items() if k not in BUDGETS}
+        out[section] = {**before, **values}
     return out
 
 

@@ -76,6 +76,6 @@ def check(
     )
     if (epochs := found.epochs_in(minutes)) < FEW_EPOCHS:
         found.warnings.append(
-            f"In {minutes:g} minutes each image is seen {epochs:.1f} times: more minutes or a smaller --image-size help."
+            f"In {minutes:g} minutes an image is seen {epochs:.1f} times: more minutes or a smaller --image-size help."
         )
     return found

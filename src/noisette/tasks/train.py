@@ -29,11 +29,12 @@ from noisette.data.stream import Stream, generator
 from noisette.diffusion.objectives import Losses, StratifiedTimes
 from noisette.errors import UserError
 from noisette.experiment import build
-from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
+from noisette.experiment.config import BUDGETS, Config, OptimConfig, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Checkpoint, Run, Shape, atomic, fresh_path
 from noisette.tasks.generate import draw, labels_for, tile
 from noisette.tasks.measure import Trial, settle
+from noisette.tasks.optimisers import Optimiser
 
 BINS = 20  # of t, for the loss by timestep
 HELD_OUT = 256  # images in a validation loss
@@ -138,6 +139,13 @@ def used(train: TrainConfig, step: int, images: int, seconds: float) -> float:
     return min(1.0, next(done[name] / total for name in BUDGETS if (total := getattr(train, name)) is not None))
 
 
+def rate_curve(optim: OptimConfig, progress: float) -> float:
+    """The learning rate at this share of the budget as a share of the full one: a linear rise, then the decay."""
+    warm = min(1.0, (progress + 1e-3) / optim.warmup) if optim.warmup else 1.0
+    decay = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}[optim.decay]
+    return warm * max(decay, 1e-3)
+
+
 @dataclass
 class Window:
     """Sums since the last line of metrics; saved with a checkpoint, so that no line depends on interruptions."""
@@ -179,14 +187,11 @@ class Trainer:
         self.model = build.denoiser(config, shape).to(self.device)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.objective, self.times = build.objective(config), build.times(config)
-        optim = config.optim
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=optim.lr, betas=optim.betas, weight_decay=optim.weight_decay, fused=True
-        )
+        self.optimiser = Optimiser(self.model.backbone, config.optim)
         self.stream = Stream(data, config.train.batch, config.train.seed, flip=config.data.flip, device=self.device)
         self.conditional = config.net.conditional and bool(shape.classes)
         self.step, self.images, self.seconds = 0, 0, 0.0
-        self.window = Window()
+        self.curve, self.window = 0.0, Window()
 
     # --- state ---
 
@@ -196,7 +201,7 @@ class Trainer:
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
-            "optimizer": self.optimizer.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
             "times": remembered,
             "window": self.window.state(),
         }
@@ -208,7 +213,7 @@ class Trainer:
             self.model.backbone.load_state_dict(checkpoint.weights("raw"))
             self.ema.backbone.load_state_dict(checkpoint.weights("ema"))
             state = checkpoint.state()
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.optimiser.load_state_dict(state["optimiser"])
         except (RuntimeError, ValueError, KeyError):
             raise UserError(f"{checkpoint.path}: does not fit the settings in config.toml: restore that file") from None
         self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
@@ -231,7 +236,7 @@ class Trainer:
         labels = self._labels(batch.labels, n)
 
         self.model.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         total, by_t = torch.zeros((), dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
         size = train.micro_batch or n
         for first in range(0, n, size):
@@ -249,9 +254,8 @@ class Trainer:
             listed = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
             raise FloatingPointError(f"the loss of step {self.step} is {float(total)} (batch: data rows {listed})")
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(progress)
-        self.optimizer.step()
+        self.curve = rate_curve(optim, progress)
+        self.optimiser.step(self.curve)
         self._average()
         self.step += 1
         self.images += n
@@ -268,17 +272,6 @@ class Trainer:
             return None
         dropped = torch.rand(n, generator=self._generator("labels")) < self.config.train.label_dropout
         return labels.masked_fill(dropped.to(labels.device), len(self.shape.classes))
-
-    def rate(self, progress: float) -> float:
-        """The learning rate: linear warm-up over steps, times the decay over the budget."""
-        optim = self.config.optim
-        warm = min(1.0, (self.step + 1) / optim.warmup) if optim.warmup else 1.0
-        decay = {
-            "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
-            "linear": 1 - progress,
-            "constant": 1.0,
-        }[optim.decay]
-        return optim.lr * warm * max(decay, 1e-3)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -316,7 +309,7 @@ class Trainer:
             **self.counters(),
             "loss": float(window.loss) / window.steps,
             "grad_norm": float(window.norm) / window.steps,
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": self.config.optim.lr * self.curve,
             "images_per_second": round(window.steps * self.config.train.batch / max(window.busy, 1e-9), 1),
             "loss_t": bin_means(window.by_t),
             "count_t": [int(n) for n in window.by_t[1]],
