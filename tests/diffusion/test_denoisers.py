@@ -127,7 +127,7 @@ def test_the_net_sees_unit_scale_input_where_variance_explodes(predicts):
     assert torch.equal(backbone.x, noise), "variance-preserving input is left alone"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(case=st.sampled_from(EVERY), u=st.floats(0.002, 1), seed=st.integers(0, 1000))
 def test_views_of_one_prediction_agree(case, u, seed):
     schedule = quiet(case[0], 1000, case[1])

@@ -53,7 +53,7 @@ def test_variance_is_preserved(name, zero, T):
         torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(t), rtol=0, atol=1e-14)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(
     case=st.sampled_from(EVERY),
     T=st.one_of(st.sampled_from(T_VALUES), st.integers(2, 2000)),
@@ -64,7 +64,7 @@ def test_any_time_is_a_valid_time(case, T, t):
     alpha, sigma = schedule.level(t)
     assert 0 <= alpha <= 1 and 0 <= sigma < math.inf
     if schedule.steps:  # between its two table neighbours
-        low, high = math.floor(t * T + 1e-8) / T, min(math.ceil(t * T - 1e-8) / T, 1)
+        low, high = max(math.floor(t * T - 1e-8), 0) / T, min(math.ceil(t * T + 1e-8) / T, 1)
         assert schedule.alpha(high) - 1e-12 <= alpha <= schedule.alpha(low) + 1e-12
         assert schedule.sigma(low) - 1e-12 <= sigma <= schedule.sigma(high) + 1e-12
     snapped = float(schedule.snap(t))
@@ -73,7 +73,7 @@ def test_any_time_is_a_valid_time(case, T, t):
     assert float(schedule.snap(snapped)) == snapped
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, derandomize=True)
 @given(
     case=st.sampled_from(EVERY), T=st.one_of(st.sampled_from(T_VALUES), st.integers(2, 2000)), u=st.floats(0.0005, 1)
 )
