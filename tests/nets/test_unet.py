@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +20,15 @@ CHOICES = (
     + [{"attention": (0, 1)}, {"middle_attention": False}, {"classes": 3}, {"blocks": 2}, {"multipliers": (1, 1, 3)}]
 )
 SIZES = {1: [(28,), (37,), (1,)], 2: [(28, 28), (30, 45), (1, 64), (3, 2)]}
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Nets this small gain nothing from threads, and beside other work they spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def awake(net: UNet) -> UNet:
