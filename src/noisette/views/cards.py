@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 from noisette.errors import UserError
 from noisette.experiment.config import SECTIONS, Config
-from noisette.views import curves, figures, words
+from noisette.views import commands, curves, figures, words
 from noisette.views.material import Material
 from noisette.views.parts import Cell, Figure, Section, Table, cells, curve_figure, drawing, picture
 
@@ -32,7 +31,7 @@ def data(material: Material) -> Section:
             )
             for row in figures.spread(images.labels, images.train, REAL)
         ]
-        check = f"noisette check {shlex.quote(material.config.data.source)}"
+        check = commands.check(material.config)
         shown.append(
             Figure([cells(found, 84, 56, 56)], "Real pictures from the training data, to compare with.", check)
         )
@@ -96,7 +95,7 @@ def timing(material: Material) -> Section:
     drawings = drawing(curves.speed(material.rows), "speed", "Curve of images a second over steps.", "Speed")
     if not (tables or drawings):
         raise UserError("nothing has been timed yet")
-    shown = [curve_figure(drawings, material.place)] if drawings else []
+    shown = [curve_figure(drawings, commands.report(material.run.path))] if drawings else []
     return Section("timing", "Timing", [], shown, tables)
 
 

@@ -29,7 +29,7 @@ SUFFIXES: dict[str, dict[str, str]] = {
 }
 SUFFIXES["forward"] = SUFFIXES["trajectory"]
 
-ROWS = 4
+ROWS = 8
 """Samples in a strip, unless said otherwise: more rows are more of the same."""
 
 
@@ -95,7 +95,7 @@ def save_trajectory(
     """Frames as a labelled strip (.png), an animation (.gif, .webp) or arrays (.npz).
 
     The .npz holds every step: x uint8 (S, N, H, W, C), t float64 (S,), labels (S,) the steps' names and, where
-    there are any, x0 (S, N, H, W, C) and signal (S,).
+    there are any, signal (S,) and x0 (S, N, H, W, C), the model's estimate of the clean image made of each state.
 
     Args:
         frames: in order; the first is the first column.
@@ -117,8 +117,8 @@ def save_trajectory(
         "t": np.asarray([f.t for f in frames], np.float64),
         "labels": np.asarray([f.label for f in frames], str),
     }
-    if all(f.x0 is not None for f in frames):
-        stacked["x0"] = np.stack([f.x0[:samples] for f in frames if f.x0 is not None])
+    if any(f.x0 is not None for f in frames):
+        stacked["x0"] = np.stack([f.x0[:samples] for f in figures.paired(frames) if f.x0 is not None])
     if all(f.signal is not None for f in frames):
         stacked["signal"] = np.asarray([f.signal for f in frames], np.float64)
     return _write(Path(path), _npz(**stacked))

@@ -6,6 +6,7 @@ Images are uint8 (N, H, W, C) with C = 1 (grey) or 3 (RGB).
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Sequence
@@ -83,6 +84,7 @@ def percent(share: float) -> str:
     return f"{value:.0f} %" if value >= 9.95 or value == 0 else f"{value:.2g} %"
 
 
+@functools.cache
 def _font() -> Any:
     return ImageFont.load_default(FONT_SIZE)  # travels with Pillow: the same letters on every machine
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,13 +33,15 @@ class Material:
         last = self.rows[-1] if self.rows else {}
         counted = {"seconds": last.get("seconds"), "images": last.get("images"), "steps": last.get("step")}
         self.meta = {**{key: value for key, value in counted.items() if value is not None}, **self.meta}
-        self.place = shlex.quote(str(run.path))
 
     @cached_property
     def drawn(self) -> tuple[Samples, list[Frame]]:
         """The samples, and every step of the first few of them. Raises UserError without a usable checkpoint."""
         from noisette.tasks.generate import generate
 
+        self.run.checkpoint()
+        if "shape" not in self.data:
+            raise UserError("data.json, which would say what shape the pictures have, is missing or incomplete")
         steps = self.config.sample.steps
         if 2 * SAMPLES * math.prod(self.run.shape.x) * steps <= KEPT:
             samples, frames = generate(self.run, SAMPLES, frames=True)

@@ -134,8 +134,8 @@ def preview(path: Path, alt: str) -> Picture | None:
     return picture(x[..., None] if x.ndim == 2 else x, alt, most=360)
 
 
-def curve_figure(drawings: Sequence[Drawing], place: str) -> Figure:
+def curve_figure(drawings: Sequence[Drawing], command: str) -> Figure:
     """Curves beside each other. Raises UserError where there are none."""
     if not drawings:
         raise UserError("nothing to draw has been logged yet")
-    return Figure(drawings, "", f"noisette report {place}")
+    return Figure(drawings, "", command)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from noisette.errors import UserError
 from noisette.experiment.runs import Run, write_text
-from noisette.views import words
+from noisette.views import commands, words
 from noisette.views.material import Material
 from noisette.views.parts import Section
 from noisette.views.sections import MAKERS
@@ -52,7 +52,7 @@ def render(run: Run) -> str:
         style=Markup(style),
         markup=Markup,
         version=_version(),
-        command=f"noisette report {material.place}",
+        command=commands.report(run.path),
     )
 
 

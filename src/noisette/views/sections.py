@@ -6,12 +6,11 @@ missing: the page then shows the first sentence of the maker's docstring as the 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from noisette.errors import UserError
-from noisette.views import curves, figures, words
+from noisette.views import commands, curves, figures, words
 from noisette.views.cards import data, environment, settings, timing
 from noisette.views.export import class_names
 from noisette.views.material import SHOWN_WAYS, Material
@@ -51,7 +50,7 @@ def samples(material: Material) -> Section:
         Figure(
             [cells(_sample_cells(drawn), 112, 64, 90)],
             "Under each picture, the class that was asked for." if drawn.labels is not None else "",
-            f"noisette sample {material.place} -n {len(drawn.x)} --seed {drawn.seeds[0]} --out samples.png",
+            commands.sample(material.run.path, len(drawn.x), drawn.seeds[0], "--out", "samples.png"),
         )
     ]
     return Section("samples", "Samples", text, shown)
@@ -82,7 +81,7 @@ def training(material: Material) -> Section:
     ]
     if by_time := _by_time_words(rows):
         text.append(by_time)
-    return Section("training", "Training", text, [curve_figure(drawings, material.place)])
+    return Section("training", "Training", text, [curve_figure(drawings, commands.report(material.run.path))])
 
 
 def _by_time_words(rows: curves.Rows) -> str:
@@ -106,7 +105,7 @@ def previews(material: Material) -> Section:
     found = [Cell([shown], [f"step {step:,}"]) for step, shown in made if shown is not None]
     if not found:
         raise UserError("the previews that were saved cannot be read")
-    command = material.meta.get("command") or f"noisette train {shlex.quote(material.config.data.source)}"
+    command = str(material.meta.get("command") or commands.train(material.config))
     return Section(
         "previews",
         "Learning to draw",
@@ -130,7 +129,7 @@ def reverse(material: Material) -> Section:
                 pictures.append(picture(frame.x0[k], alt, most=128))
             column.append(Cell(pictures, _label(frame)))
         parts.append(cells(column, 84, 64, 56, f"Seed {k}"))
-    command = f"noisette sample {material.place} -n {len(chosen[0].x)} --seed 0 --trajectory trajectory.png"
+    command = commands.sample(material.run.path, len(chosen[0].x), 0, "--trajectory", "trajectory.png")
     return Section(
         "reverse",
         "From noise to picture",
@@ -176,10 +175,7 @@ def forward(material: Material) -> Section:
             for f in frames
         ]
         parts.append(cells(column, 84, 56, 56, label))
-    config, schedule = material.config.schedule, material.schedule
-    command = f"noisette forward {shlex.quote(material.config.data.source)} --schedule {config.name}"
-    if schedule.steps:
-        command += f" --T {schedule.steps}"
+    command = commands.forward(material.config, len(rows), figures.COLUMNS - 1, "forward.png")
     return Section(
         "forward",
         "From picture to noise",
@@ -190,8 +186,9 @@ def forward(material: Material) -> Section:
         [
             Figure(
                 parts,
-                "The remaining signal is √α̅, the share of the amplitude that is still the picture.",
-                f"{command} --out forward.png",
+                "The remaining signal is √α̅, the share of the amplitude that is still the picture. The command "
+                "does the same to pictures of this data that its --seed chooses.",
+                command,
             )
         ],
     )
@@ -214,7 +211,7 @@ def schedule(material: Material) -> Section:
         *drawing(curves.schedule_log_snr(found), "log-snr", "The log signal-to-noise ratio falls with t."),
     ]
     text = [f"{found.name}: {kind}. {verdict}"]
-    return Section("schedule", "The noise schedule", text, [curve_figure(drawings, material.place)])
+    return Section("schedule", "The noise schedule", text, [curve_figure(drawings, commands.report(material.run.path))])
 
 
 MAKERS: tuple[Callable[[Material], Section | None], ...] = (

@@ -54,8 +54,10 @@ def size_name(shape: Sequence[int]) -> str:
 
 
 def source_name(config: Config) -> str:
-    """The data's name, or the last part of its path."""
-    return config.data.source.rstrip("/").rsplit("/", 1)[-1] or "its data"
+    """The data's name, or the last part of its path that says something."""
+    parts = [part for part in config.data.source.split("/") if part]
+    said = [part for part in parts if part not in ("images", "data", "train", "pictures")]
+    return (said or parts or ["its data"])[-1]
 
 
 def losses(rows: curves.Rows) -> dict[str, float]:
@@ -92,7 +94,7 @@ def _what(name: str, config: Config, data: Mapping[str, Any]) -> str:
     )
     train, held_out = number(data, "train"), number(data, "held_out")
     if train:
-        text += f" It learned this from {many(train)} pictures of {source_name(config)}"
+        text += f" It learned this from {many(train)} pictures from {source_name(config)}"
         text += (
             f"; {many(held_out)} more were kept apart to check it."
             if held_out

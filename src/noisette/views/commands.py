@@ -1,0 +1,54 @@
+"""The commands that make the figures of a report, as one would type them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from noisette.experiment.config import BUDGETS, Config, DataConfig
+
+
+def _line(*words: object) -> str:
+    return shlex.join(["noisette", *(f"{w:g}" if isinstance(w, float) else str(w) for w in words)])
+
+
+def sample(run: Path, n: int, seed: int, *more: str) -> str:
+    return _line("sample", run, "-n", n, "--seed", seed, *more)
+
+
+def report(run: Path) -> str:
+    return _line("report", run)
+
+
+def check(config: Config) -> str:
+    return _line("check", config.data.source, *_data(config.data))
+
+
+def train(config: Config) -> str:
+    """A training with the data options and the budget of this one; what else was set is in the table of settings."""
+    budgets = ((name, getattr(config.train, name)) for name in BUDGETS)
+    budget = [word for name, value in budgets if value is not None for word in (f"--{name}", value)]
+    return _line("train", config.data.source, *budget, *_data(config.data))
+
+
+def forward(config: Config, n: int, columns: int, out: str) -> str:
+    schedule, discrete = config.schedule, config.schedule.name not in ("continuous_cosine", "edm", "flow")
+    words: list[str | int] = ["--schedule", schedule.name]
+    if discrete:
+        words += ["--T", schedule.T, *([] if schedule.scaled else ["--no-scaled"])]
+        words += ["--zero-terminal-snr"] if schedule.zero_terminal_snr else []
+    if config.data.image_size:
+        words += ["--image-size", config.data.image_size]
+    return _line("forward", config.data.source, *words, "-n", n, "--columns", columns, "--out", out)
+
+
+def _data(data: DataConfig) -> list[str | int]:
+    words: list[str | int] = []
+    for option, value in (
+        ("--classes", ",".join(data.classes)),
+        ("--per-class", data.per_class),
+        ("--image-size", data.image_size),
+    ):
+        words += [option, value] if value else []
+    words += {"grayscale": ["--grayscale"], "rgb": ["--rgb"], "auto": []}[data.color]
+    return [*words, "--flip"] if data.flip else words
