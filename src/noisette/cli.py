@@ -56,10 +56,9 @@ Settings = Annotated[
 
 def main(argv: list[str] | None = None) -> None:
     """Runs a command and exits: 0 done, 2 something the user can mend (one line on stderr), 128 + n a signal n."""
-    tokens = dotted(sys.argv[1:] if argv is None else argv)
     warnings.showwarning = _warn
     try:
-        app(tokens, exit_on_error=False, print_error=False)
+        app(dotted(sys.argv[1:] if argv is None else argv), exit_on_error=False, print_error=False)
         sys.stdout.flush()
     except (UserError, CycloptsError) as error:
         _fail(str(error), USER_ERROR)
@@ -156,7 +155,7 @@ def demo(*, out: Path = Path("runs/demo"), fresh: bool = False, settings: Settin
         elif not run.report_path.exists():
             _conclude(run)
     else:
-        begun = _begin("digits", merge({"train.minutes": DEMO_MINUTES}, _tree(settings)), None, out)
+        begun = _begin("digits", merge({"train": {"minutes": DEMO_MINUTES}}, _tree(settings)), None, out)
         _train(*begun)
     print(f"Open {(out / 'report.html').resolve().as_uri()}")
 

@@ -310,7 +310,12 @@ def _list_runs(folder: Path = Path("runs")) -> str:
 
 def fresh_path(source: str, folder: Path = Path("runs")) -> Path:
     """The next free runs/<data>-<number>."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source.rstrip("/")).name.removesuffix(".gz")).strip("-.") or "run"
+    name = (
+        re.sub(
+            r"[^A-Za-z0-9_.-]+", "-", re.sub(r"(\.tar)?\.(gz|npz|npy|tgz|tar)$", "", Path(source.rstrip("/")).name)
+        ).strip("-.")
+        or "run"
+    )
     number = 1
     while (folder / f"{name}-{number}").exists():
         number += 1

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from noisette.errors import UserError
+from noisette.experiment import build
+from noisette.experiment.config import Config, merge, overrides, parse, read_toml, value_of
+from noisette.experiment.runs import Shape
+
+
+def test_toml_round_trip_keeps_every_value() -> None:
+    config = parse({"net": {"multipliers": [1, 2, 3]}, "data": {"classes": ["a", "b"]}, "train": {"steps": 5}}, "here")
+    assert parse(tomllib.loads(config.to_toml()), "there") == config
+
+
+@pytest.mark.parametrize(
+    ("tree", "says"),
+    [
+        ({"optim": {"lrr": 1}}, 'unknown key "optim.lrr"; did you mean "optim.lr"?'),
+        ({"optm": {"lr": 1}}, 'unknown section "optm"; did you mean "optim"?'),
+        ({"net": {"lr": 1}}, 'did you mean "optim.lr"?'),
+        ({"optim": {"lr": -1}}, "optim.lr: input should be greater than 0, got -1"),
+        ({"optim": 3}, "[optim] must be a section of keys"),
+        ({"train": {"steps": 1, "minutes": 2}}, "give one budget, not minutes and steps"),
+        ({"version": 99}, "version 99"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_line(tree: dict, says: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(tree, "file.toml")
+    assert says in str(error.value) and str(error.value).startswith("file.toml") and "\n" not in str(error.value)
+
+
+def test_merge_replaces_a_budget_of_another_kind() -> None:
+    merged = merge({"train": {"minutes": 2, "batch": 4}}, {"train.steps": 7})
+    assert merged == {"train": {"steps": 7, "batch": 4}}
+    assert merge({"train": {"minutes": 2}}, {"train.batch": 8}) == {"train": {"minutes": 2, "batch": 8}}
+
+
+def test_two_budgets_at_once_are_not_merged_away() -> None:
+    with pytest.raises(UserError, match="one budget"):
+        parse(merge({"train": {"images": 9}}, {"train.steps": 1, "train.minutes": 1.0}), "settings")
+
+
+def test_command_line_values() -> None:
+    assert overrides(["optim.lr=1e-3", "net.multipliers=1,2", "net.attention=1", "data.classes=3,7"]) == {
+        "optim": {"lr": 1e-3},
+        "net": {"multipliers": [1, 2], "attention": [1]},
+        "data": {"classes": ["3", "7"]},
+    }
+    assert value_of("true") is True and value_of("[1, 2]") == [1, 2] and value_of("silu") == "silu"
+    for wrong in ("optim.lr", "lr=3", "optim.=3", "optim.beta=3", "optm.lr=3"):
+        with pytest.raises(UserError):
+            overrides([wrong])
+
+
+@pytest.mark.parametrize("name", sorted(build.recipes()))
+def test_every_recipe_builds_what_it_says(name: str) -> None:
+    fits = build.recipes()[name]["fits"]
+    for channels in fits["channels"]:
+        shape = Shape(channels, fits["max_side"], fits["max_side"], ("a", "b"))
+        assert build.recipe_for(shape) == name
+        config = build.resolve(shape, None, {})
+        assert config.recipe == name and config.train.minutes
+        build.check(config, shape)
+
+
+def test_no_recipe_for_a_giant() -> None:
+    with pytest.raises(UserError, match="--image-size"):
+        build.recipe_for(Shape(3, 4096, 4096))
+
+
+def test_a_recipe_file_and_a_mistake_in_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[optim]\nlr = 0.5\n")
+    assert build.resolve(Shape(1, 8, 8), str(file), {"optim.ema": 0.9}).optim == Config().optim.model_copy(
+        update={"lr": 0.5, "ema": 0.9}
+    )
+    file.write_text("[optim]\nlearning_rate = 0.5\n")
+    with pytest.raises(UserError, match=r"mine.toml.*learning_rate"):
+        build.resolve(Shape(1, 8, 8), str(file), {})
+    file.write_text("[optim\n")
+    with pytest.raises(UserError, match="TOML"):
+        read_toml(file)
+
+
+def test_your_own_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_losses.py").write_text("def quartic(x, y):\n    return (x - y) ** 4\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert build.distance("my_losses:quartic")(3, 1) == 16
+    for wrong in ("my_losses:cubic", "no_such_module:f", "l3"):
+        with pytest.raises(UserError):
+            build.distance(wrong)

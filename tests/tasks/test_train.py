@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, tiny
+
+from noisette.data import DataSpec, load
+from noisette.diffusion.objectives import ImportanceTimes
+from noisette.errors import UserError
+from noisette.experiment import build
+from noisette.experiment.config import OptimConfig, merge, parse
+from noisette.experiment.runs import Run
+from noisette.nets.unet import UNet
+from noisette.tasks import train
+from noisette.tasks.measure import Trial, micro_batch, settle
+from noisette.tasks.optimisers import Optimiser, is_hidden
+
+TIMING = ("seconds", "images_per_second")
+
+
+def same(a: object, b: object) -> bool:
+    """Equal bit for bit, through dicts and lists."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b
+
+
+def assert_same_run(one: Run, other: Run) -> None:
+    """Weights, EMA, optimiser state, counters and metrics; wall-clock aside."""
+    a, b = one.checkpoint(), other.checkpoint()
+    assert a.step == b.step
+    for kind in ("raw", "ema"):
+        assert same(a.weights(kind), b.weights(kind)), kind
+    states = []
+    for checkpoint in (a, b):
+        state = checkpoint.state()
+        del state["seconds"], state["window"]["busy"]
+        states.append(state)
+    assert same(*states)
+    rows = [[{k: v for k, v in row.items() if k not in TIMING} for row in run.metrics()] for run in (one, other)]
+    assert rows[0] == rows[1]
+
+
+SETTINGS = {
+    "dropout": {"net__dropout": 0.2, "data__flip": True},
+    "importance": {"objective__times": "importance", "objective__distance": "huber"},
+    "adamw-accumulated": {"optim__name": "adamw", "train__micro_batch": 3},
+    "learned-variance": {"objective__learn_variance": True, "objective__predicts": "eps"},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_interrupted_and_resumed_equals_straight(squares: Path, tmp_path: Path, name: str) -> None:
+    settings = SETTINGS[name]
+    straight = tiny(squares, tmp_path / "straight", train__steps=25, **settings)
+    wanted = merge(TINY, {"train.steps": 25, **{k.replace("__", "."): v for k, v in settings.items()}})
+    run, data = train.start(str(squares), wanted, "small-grey", tmp_path / "broken")
+    for stop_at in (7, 16):
+        counter = iter(range(stop_at - (run.checkpoints()[-1].step if run.checkpoints() else 0)))
+        with pytest.raises(train.Interrupted):
+            for _ in train.train(run, data, lambda c=counter: 0 if next(c, None) is not None else signal.SIGTERM):
+                pass
+        assert run.meta["state"] == "interrupted"
+    for _ in train.train(Run.open(run.path)):
+        pass
+    assert_same_run(straight, Run.open(run.path))
+
+
+def command(*words: object) -> list[str]:
+    return [sys.executable, "-m", "noisette.cli", *map(str, words)]
+
+
+def flat(settings: dict) -> list[str]:
+    pairs = [(f"--{section}.{k}", json.dumps(v)) for section, values in settings.items() for k, v in values.items()]
+    return [word.strip('"') for pair in pairs for word in pair]
+
+
+def test_kill_9_and_resume_equals_straight(squares: Path, tmp_path: Path) -> None:
+    """The issue that users fear: power cut in the middle of anything, here at a random moment after a checkpoint."""
+    settings = merge(TINY, {"train.steps": 60, "train.checkpoints": 10, "train.precision": "bf16"})
+    straight = tmp_path / "straight"
+    subprocess.run(command("train", squares, "--out", straight, *flat(settings)), check=True, capture_output=True)
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(
+        command("train", squares, "--out", killed, *flat(settings)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(600):
+        if list(killed.glob("checkpoints/step-*")) or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    time.sleep(float(np.random.default_rng().uniform(0, 0.3)))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    if Run.open(killed).meta["state"] != "finished":
+        subprocess.run(command("resume", killed), check=True, capture_output=True)
+    assert_same_run(Run.open(straight), Run.open(killed))
+
+
+def test_sigterm_writes_a_checkpoint_and_resume_goes_on(squares: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    settings = merge(TINY, {"train.steps": 100_000})
+    process = subprocess.Popen(
+        command("train", squares, "--out", out, *flat(settings)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL
+    )
+    for _ in range(600):
+        if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").stat().st_size:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"noisette resume" in err.splitlines()[-1] and b"Traceback" not in err
+    run = Run.open(out)
+    assert run.meta["state"] == "interrupted" and run.checkpoint().step > 0
+
+
+def test_a_finished_run_is_extended(squares: Path, tmp_path: Path) -> None:
+    run = tiny(squares, tmp_path / "run", train__steps=6)
+    with pytest.raises(UserError, match="finished"):
+        train.continued(run, {})
+    for more, says in (({"steps": 1, "minutes": 1}, "one budget"), ({"steps": 0}, "more than 0")):
+        with pytest.raises(UserError, match=says):
+            train.continued(run, more)
+    for _ in train.train(train.continued(run, {"steps": 4})):
+        pass
+    again = Run.open(run.path)
+    assert again.checkpoint().step == 10 and again.finished and again.config.train.steps == 10
+    steps = [row["step"] for row in again.metrics() if "loss" in row]
+    assert steps == sorted(set(steps)) and steps[-1] == 10
+
+
+def test_it_learns(squares: Path, tmp_path: Path) -> None:
+    """Two classes of bright squares: after a few hundred steps each sample has its square in its class's corner."""
+    run = tiny(squares, tmp_path / "run", train__steps=250, sample__steps=12)
+    from noisette.tasks.generate import generate
+
+    samples, _ = generate(run, 16)
+    corners = samples.x[:, :4, :4].mean((1, 2, 3)), samples.x[:, 4:, 4:].mean((1, 2, 3))
+    assert samples.labels is not None
+    right = np.where(samples.labels == 0, corners[0] - corners[1], corners[1] - corners[0])
+    assert (right > 60).mean() >= 0.9
+    rows = run.metrics()
+    losses = [row["val_loss"] for row in rows if "val_loss" in row]
+    assert losses[-1] < 0.5 * rows[0]["loss"]
+
+
+def test_budget_in_images_and_minutes() -> None:
+    config = parse({"train": {"images": 1000}}, "x").train
+    assert train.used(config, 3, 250, 1e9) == 0.25 and train.used(config, 3, 5000, 0) == 1.0
+    config = parse({"train": {"minutes": 0.5}}, "x").train
+    assert train.used(config, 3, 250, 15.0) == 0.5
+
+
+def test_rate_rises_and_falls() -> None:
+    optim = OptimConfig(warmup=0.1, decay="cosine")
+    curve = [train.rate_curve(optim, p / 100) for p in range(101)]
+    assert curve[0] < 0.05 and max(curve) > 0.95 and curve[-1] <= 0.001
+    assert max(range(101), key=lambda k: curve[k]) in range(8, 13)
+    assert train.rate_curve(OptimConfig(warmup=0, decay="constant"), 0.7) == 1.0
+
+
+def test_accumulation_is_the_whole_batch(squares: Path) -> None:
+    """Micro-batches of 3 of 8 give the gradient of the batch of 8."""
+    data = load(DataSpec(str(squares)))
+    grads = []
+    for size in (8, 3):
+        config = build.resolve(train.shape_of(data), "small-grey", merge(TINY, {"train.micro_batch": size}))
+        trainer = train.Trainer(config, train.shape_of(data), data)
+        torch.nn.init.normal_(trainer.model.backbone.conv_out.weight, generator=torch.Generator().manual_seed(0))
+        trainer.advance(0.5)
+        grads.append([p.grad.clone() for p in trainer.model.parameters()])
+    for a, b in zip(*grads, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = merge(TINY, {"train.steps": 20, "train.checkpoints": 10})
+    run, data = train.start(str(squares), wanted, "small-grey", tmp_path / "run")
+    advance = train.Trainer.advance
+
+    def poisoned(self: train.Trainer, progress: float) -> float:
+        if self.step == 9:
+            torch.nn.init.constant_(self.model.backbone.conv_in.weight, float("nan"))
+        return advance(self, progress)
+
+    monkeypatch.setattr(train.Trainer, "advance", poisoned)
+    with pytest.raises(UserError, match=r"step 9 is nan \(batch: data rows .*last good checkpoint is step 8") as error:
+        for _ in train.train(run, data):
+            pass
+    assert "\n" not in str(error.value) and run.meta["state"] == "failed"
+    monkeypatch.undo()
+    for _ in train.train(Run.open(run.path)):  # and goes on from the last good checkpoint
+        pass
+    assert Run.open(run.path).finished
+
+
+def test_other_data_under_the_same_name_is_refused(squares: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.npz"
+    copy.write_bytes(squares.read_bytes())
+    run = tiny(copy, tmp_path / "run", train__steps=4)
+    np.savez(copy, x=np.zeros((60, 8, 8, 1), np.uint8), y=np.arange(60) % 2)
+    with pytest.raises(UserError, match="not the images"):
+        for _ in train.train(train.continued(run, {"steps": 2})):
+            pass
+
+
+def test_ema_follows_its_formula(squares: Path) -> None:
+    data = load(DataSpec(str(squares)))
+    config = build.resolve(train.shape_of(data), "small-grey", merge(TINY, {"optim.ema": 0.5}))
+    trainer = train.Trainer(config, train.shape_of(data), data)
+    expected = [p.detach().clone() for p in trainer.model.parameters()]
+    for step in range(8):
+        trainer.advance(0.5)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = [
+            decay * e + (1 - decay) * p.detach() for e, p in zip(expected, trainer.model.parameters(), strict=True)
+        ]
+    for e, p in zip(expected, trainer.ema.parameters(), strict=True):
+        assert torch.allclose(e, p, atol=1e-6)
+
+
+def test_validation_is_fixed_and_on_held_out_images(trained: Run, squares: Path) -> None:
+    data = load(build.data_spec(trained.config))
+    trainer = train.Trainer(trained.config, trained.shape, data)
+    trainer.load(trained.checkpoint())
+    assert trainer.validate() == trainer.validate()
+    before = trainer.validate()
+    data.x.setflags(write=True)
+    data.x[data.train] = 0
+    trainer.stream = train.Stream(data, 8, 0)
+    assert trainer.validate() == before
+    data.x[data.held_out] = 0
+    trainer.stream = train.Stream(data, 8, 0)
+    assert trainer.validate() != before
+
+
+def test_memory_estimate_and_micro_batch(squares: Path) -> None:
+    data = load(DataSpec(str(squares)))
+    shape = train.shape_of(data)
+    config = build.resolve(shape, "small-grey", {k: v for k, v in TINY.items() if k != "train"})
+    trial = Trial(build.denoiser(config, shape), build.objective(config), shape, True)
+    memory = trial.memory_a_sample()
+    assert 1_000 < memory < 1_000_000
+    assert micro_batch(trial, 128, lambda device: 10**12) == 128
+    assert micro_batch(trial, 128, lambda device: memory * 2 * 40) == 32  # the largest 128 / k that is at most 40
+    assert micro_batch(trial, 128, lambda device: 1) == 1
+    settled, found = settle(config, trial)
+    assert settled.train.precision in ("fp32", "bf16") and settled.train.micro_batch
+    times = found["precision_trial"]
+    assert times[settled.train.precision] == min(times["fp32"], times["bf16"])
+
+
+def test_muon_gets_the_hidden_weights_only() -> None:
+    net = UNet(1, channels=8, multipliers=(1, 2), blocks=1, groups=4, head_dim=8, classes=3)
+    hidden = [name for name, p in net.named_parameters() if is_hidden(name, p)]
+    assert hidden and all(name.endswith("weight") for name in hidden)
+    assert not any(word in name for name in hidden for word in ("conv_in", "conv_out", "embedding", "time_emb", "norm"))
+    optimiser = Optimiser(net, OptimConfig(weight_decay=0.0))
+    torch.manual_seed(0)
+    before = {name: p.detach().clone() for name, p in net.named_parameters()}
+    for p in net.parameters():
+        p.grad = torch.randn_like(p)
+    optimiser.step(1.0)
+    for name, p in net.named_parameters():
+        update = (p.detach() - before[name]).flatten(1) if p.ndim > 1 else None
+        assert not torch.equal(p, before[name]), name
+        if name in hidden:
+            assert update is not None
+            scale = 0.02 * max(1, update.shape[0] / update.shape[1]) ** 0.5
+            values = torch.linalg.svdvals(update / scale)
+            assert (values > 0.4).double().mean() > 0.85 and values.max() < 1.4, name  # a tiny one stays behind
+
+
+def test_importance_times_have_their_memory_saved() -> None:
+    times = ImportanceTimes()
+    times.update(torch.rand(500, dtype=torch.float64).clamp(min=1e-3), torch.rand(500))
+    other = ImportanceTimes()
+    other.load_state_dict(times.state_dict())
+    assert torch.equal(times.probabilities(), other.probabilities())
+
+
+def test_the_environment_names_no_user() -> None:
+    from noisette.experiment.environment import environment
+
+    text = json.dumps(environment())
+    assert str(Path.home()) not in text and os.uname().nodename not in text
