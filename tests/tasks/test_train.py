@@ -301,3 +301,17 @@ def test_the_environment_names_no_user() -> None:
 
     text = json.dumps(environment())
     assert str(Path.home()) not in text and os.uname().nodename not in text
+
+
+def test_tensorboard_extra(squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match=r"noisette\[tensorboard\]"):
+        tiny(squares, tmp_path / "none", train__steps=4, train__tensorboard=True)
+    assert not (tmp_path / "none").exists()
+    monkeypatch.undo()
+    pytest.importorskip("tensorboard", reason="the tensorboard extra is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = tiny(squares, tmp_path / "run", train__steps=6, train__tensorboard=True)
+    events = EventAccumulator(str(run.board_path)).Reload()
+    assert [e.step for e in events.Scalars("loss")] == [row["step"] for row in run.metrics() if "loss" in row]

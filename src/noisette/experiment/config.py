@@ -115,6 +115,7 @@ class TrainConfig(Section):
     previews: int = Field(8, ge=0)
     checkpoints: int = Field(4, ge=1)
     keep: int = Field(6, ge=2)
+    tensorboard: bool = False
 
     @model_validator(mode="after")
     def _one_budget(self) -> TrainConfig:

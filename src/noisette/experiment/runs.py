@@ -5,7 +5,7 @@
     data.json            fingerprint, shape, normaliser, classes, skipped files
     metrics.jsonl        one line a log step
     checkpoints/step-N/  model.safetensors ema.safetensors train_state.pt checksums.json
-    samples/ figures/ report.html
+    samples/  tensorboard/  report.html
 
 Every write is atomic: a temporary name, fsync, rename. Nothing is ever unpickled.
 """
@@ -287,8 +287,8 @@ class Run:
         return self.path / "report.html"
 
     @property
-    def figures(self) -> Path:
-        return self.path / "figures"
+    def board_path(self) -> Path:
+        return self.path / "tensorboard"
 
     @property
     def samples(self) -> Path:
@@ -310,12 +310,8 @@ def _list_runs(folder: Path = Path("runs")) -> str:
 
 def fresh_path(source: str, folder: Path = Path("runs")) -> Path:
     """The next free runs/<data>-<number>."""
-    name = (
-        re.sub(
-            r"[^A-Za-z0-9_.-]+", "-", re.sub(r"(\.tar)?\.(gz|npz|npy|tgz|tar)$", "", Path(source.rstrip("/")).name)
-        ).strip("-.")
-        or "run"
-    )
+    stem = re.sub(r"(\.tar)?\.(gz|npz|npy|tgz|tar)$", "", Path(source.rstrip("/")).name)
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem).strip("-.") or "run"
     number = 1
     while (folder / f"{name}-{number}").exists():
         number += 1

@@ -32,6 +32,7 @@ from noisette.experiment import build
 from noisette.experiment.config import BUDGETS, Config, OptimConfig, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Checkpoint, Run, Shape, atomic, fresh_path
+from noisette.tasks import board
 from noisette.tasks.generate import draw, labels_for, tile
 from noisette.tasks.measure import Trial, settle
 from noisette.tasks.optimisers import Optimiser
@@ -93,6 +94,8 @@ def start(
     shape = shape_of(data)
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
     build.check(config, shape)
+    if config.train.tensorboard:
+        board.need()
     path = Path(out) if out else fresh_path(source)
     info = {
         **data.info,
@@ -358,7 +361,7 @@ def train(run: Run, data: ImageData | None = None, stopped: Callable[[], int] = 
         speed = trainer.window.steps * run.config.train.batch / max(trainer.window.busy, 1e-9)
         ended = after >= 1
         if ended or trainer.step % run.config.train.log_every == 0:
-            run.log(trainer.row())
+            loop.log(trainer.row())
         if ended or _due(run.config.train.checks, before, after):
             loop.check()
         if ended or _due(run.config.train.previews, before, after):
@@ -406,6 +409,15 @@ class _Loop:
     begun: float
     train: TrainConfig
 
+    def __post_init__(self) -> None:
+        step = self.trainer.step
+        self.boards = [board.writer(self.run.board_path, step)] if self.train.tensorboard else []
+
+    def log(self, row: Mapping[str, Any]) -> None:
+        self.run.log(row)
+        for write in self.boards:
+            write(row)
+
     def progress(self) -> float:
         trainer = self.trainer
         trainer.seconds = time.perf_counter() - self.begun
@@ -414,7 +426,7 @@ class _Loop:
     def check(self) -> None:
         found = self.trainer.validate()
         if found:
-            self.run.log({**self.trainer.counters(), **found})
+            self.log({**self.trainer.counters(), **found})
 
     def preview(self) -> None:
         """A sheet of samples from the EMA weights, always from the same noise."""
