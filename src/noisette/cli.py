@@ -177,6 +177,7 @@ def train(
     flip: Flip = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     seed: int | None = None,
+    tensorboard: Annotated[bool | None, Parameter(negative=())] = None,
     settings: Settings = None,
 ) -> None:
     """Train a model on your data, into a run folder with samples and a report.
@@ -198,9 +199,12 @@ def train(
         auto measures which is faster here.
     seed
         Of the weights, the order of the data, and the noise.
+    tensorboard
+        Also write curves for TensorBoard into the run folder.
     """
-    budget = {"minutes": minutes, "steps": steps, "images": images}
-    tree = _tree(settings, classes, per_class, image_size, grayscale, flip, **budget, precision=precision, seed=seed)
+    training = {"minutes": minutes, "steps": steps, "images": images}
+    training |= {"precision": precision, "seed": seed, "tensorboard": tensorboard}
+    tree = _tree(settings, classes, per_class, image_size, grayscale, flip, **training)
     _train(*_begin(data, tree, recipe, out))
 
 
