@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 # Tests run side by side, one thread each; set before torch is imported, and for the commands they start.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
+from tiny import tiny
 
 from noisette.experiment.runs import Run
-
-TINY: dict[str, Any] = {
-    "net": {"channels": 8, "multipliers": [1], "groups": 4, "head_dim": 8, "patch": 1},
-    "train": {"batch": 8, "precision": "fp32", "micro_batch": 8, "log_every": 2, "checks": 2, "previews": 1},
-    "sample": {"steps": 4, "guidance": 1.0},
-}
-"""Settings of a run that trains at a hundred steps a second."""
 
 
 @pytest.fixture(autouse=True)
@@ -38,18 +31,6 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "squares.npz"
     np.savez(path, x=x, y=y)
     return path
-
-
-def tiny(squares: Path, out: Path, **settings: Any) -> Run:
-    """A trained tiny run; settings are dotted with __ for the dot."""
-    from noisette.experiment.config import merge
-    from noisette.tasks import train
-
-    wanted = merge(TINY, {"train.steps": 12, **{k.replace("__", "."): v for k, v in settings.items()}})
-    run, data = train.start(str(squares), wanted, "small-grey", out)
-    for _ in train.train(run, data):
-        pass
-    return Run.open(out)
 
 
 @pytest.fixture(scope="session")

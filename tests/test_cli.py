@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from PIL import Image
+from tiny import TINY
 
 from noisette.cli import dotted, main
 from noisette.errors import UserError

@@ -413,10 +413,12 @@ def forward(
     data: str,
     /,
     *,
-    schedule: str = "cosine",
-    T: Annotated[int, Parameter(name="--T")] = 1000,
-    scaled: Annotated[bool, Parameter(help="Scale the betas by 1000/T; --no-scaled takes the raw table.")] = True,
-    zero_terminal_snr: bool = False,
+    schedule: str | None = None,
+    T: Annotated[int | None, Parameter(name="--T")] = None,
+    scaled: Annotated[
+        bool | None, Parameter(help="Scale the betas by 1000/T (the default); --no-scaled takes the raw table.")
+    ] = None,
+    zero_terminal_snr: bool | None = None,
     out: str,
     n: Annotated[int, Parameter(name=("-n", "--count"))] = 1,
     count: Annotated[int, Parameter(name="--columns")] = 10,
@@ -428,11 +430,11 @@ def forward(
     Parameters
     ----------
     data
-        As for train; a single image file will do.
+        As for train, or a single image file; a run folder stands for its data and, unless told otherwise, its schedule.
     schedule
-        linear, scaled_linear, cosine, quadratic, sigmoid, continuous_cosine, edm or flow.
+        linear, scaled_linear, cosine (the default), quadratic, sigmoid, continuous_cosine, edm or flow.
     T
-        Steps of the schedule, 2 to 10,000.
+        Steps of the schedule, 2 to 10,000; 1,000 by default.
     zero_terminal_snr
         Rescale the schedule so that nothing is left at the end.
     out
@@ -451,14 +453,22 @@ def forward(
         raise UserError("forward needs -n of at least 1 and --columns of at least 2")
     from noisette.data import DataSpec, load
     from noisette.experiment import build
-    from noisette.experiment.config import parse
+    from noisette.experiment.config import Config
+    from noisette.experiment.runs import Run
     from noisette.tasks import explain
 
-    tree = {"schedule": {"name": schedule, "T": T, "scaled": scaled, "zero_terminal_snr": zero_terminal_snr}}
-    chosen = build.schedule(parse(tree, "settings").schedule)
-    images = load(DataSpec(data, image_size=image_size, limit=n, seed=seed, held_out=0))
-    frames = explain.forward(images.x, chosen, count, seed)
-    print(export.save_trajectory(frames, out, count=count + 1))
+    given = {"name": schedule, "T": T, "scaled": scaled, "zero_terminal_snr": zero_terminal_snr}
+    changes = {f"schedule.{key}": value for key, value in given.items() if value is not None}
+    if (Path(data) / "config.toml").is_file():
+        config = Run.open(data).config.changed(changes)
+        loaded = load(build.data_spec(config))
+        images = loaded.x[explain.rows(loaded, n)]
+    else:
+        config = Config().changed(changes)
+        images = load(DataSpec(data, image_size=image_size, limit=n, seed=seed, held_out=0)).x
+    chosen = build.schedule(config.schedule)
+    frames = explain.forward(images, chosen, count, seed)
+    print(export.save_trajectory(frames, out, count=count + 1, samples=n))
     last = frames[-1].signal or 0.0
     print(f"{chosen.name}, T={chosen.steps or 'continuous'}: {last:.2%} of the signal is left at the end")
 

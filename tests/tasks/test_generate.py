@@ -20,9 +20,9 @@ def test_sample_k_depends_on_its_seed_alone(trained: Run, sampler: str) -> None:
     settings = {"sampler": sampler, "steps": 3}
     many, _ = generate(trained, CHUNK + 5, **settings)
     few, _ = generate(trained, 4, **settings)
-    later, _ = generate(trained, 3, seed=CHUNK, **settings)
-    assert (many.x[:4] == few.x).all() and (many.x[CHUNK : CHUNK + 3] == later.x).all()
-    assert many.seeds == list(range(CHUNK + 5)) and later.seeds == [CHUNK, CHUNK + 1, CHUNK + 2]
+    later, _ = generate(trained, 3, seed=CHUNK - 1, **settings)  # another place in the chunk, other neighbours
+    assert (many.x[:4] == few.x).all() and (many.x[CHUNK - 1 : CHUNK + 2] == later.x).all()
+    assert many.seeds == list(range(CHUNK + 5)) and later.seeds == [CHUNK - 1, CHUNK, CHUNK + 1]
     assert not (many.x[0] == many.x[2]).all()
 
 

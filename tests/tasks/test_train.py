@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, tiny
+from tiny import TINY, tiny
 
 from noisette.data import DataSpec, load
 from noisette.diffusion.objectives import ImportanceTimes

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
+from noisette.tasks import explain
 from noisette.tasks.generate import Frame
 from noisette.views import figures
 
@@ -83,8 +84,8 @@ def test_evenly_keeps_both_ends() -> None:
 def test_spread_takes_the_first_of_each_class_first() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     rows = np.arange(6)
-    assert figures.spread(labels, rows, 4) == [0, 3, 5, 1]
-    assert figures.spread(None, rows, 2) == [0, 1]
+    assert explain.spread(labels, rows, 4) == [0, 3, 5, 1]
+    assert explain.spread(None, rows, 2) == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from noisette.data.spec import ImageData
 from noisette.data.stream import to_model
 from noisette.diffusion.samplers import SampleNoise
 from noisette.diffusion.schedules import NoiseSchedule
@@ -28,3 +29,22 @@ def forward(x: NDArray[np.uint8], schedule: NoiseSchedule, count: int = 10, seed
         x_t = (alpha * clean + sigma * noise) / scale
         frames.append(Frame(t, time_label(schedule, t), images(x_t), None, float(schedule.alpha_bar(t).sqrt())))
     return frames
+
+
+def spread(labels: NDArray[np.int64] | None, rows: NDArray[np.int64], count: int) -> list[int]:
+    """`count` of these rows (fewer where there are fewer): the first of each class, then the second of each, ..."""
+    if labels is None:
+        return [int(r) for r in rows[:count]]
+    turn: dict[int, int] = {}
+    keyed = []
+    for row in rows:
+        label = int(labels[row])
+        turn[label] = turn.get(label, -1) + 1
+        if turn[label] < count:
+            keyed.append((turn[label], label, int(row)))
+    return [row for _, _, row in sorted(keyed)[:count]]
+
+
+def rows(data: ImageData, count: int) -> list[int]:
+    """The training pictures that stand for a data set: the first of each class in turn."""
+    return spread(data.labels, data.train if len(data.train) else data.held_out, count)

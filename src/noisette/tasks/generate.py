@@ -21,7 +21,7 @@ from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
 
-CHUNK = 32
+CHUNK = 36
 """Samples are made in batches of exactly this many, the last one padded: matrix kernels round differently for other
 batch sizes, and sample k must not depend on how many are asked for."""
 

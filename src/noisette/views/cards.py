@@ -6,7 +6,7 @@ from typing import Any
 
 from noisette.errors import UserError
 from noisette.experiment.config import SECTIONS, Config
-from noisette.views import commands, curves, figures, words
+from noisette.views import commands, curves, words
 from noisette.views.material import Material
 from noisette.views.parts import Cell, Figure, Section, Table, cells, curve_figure, drawing, picture
 
@@ -17,6 +17,8 @@ LISTED = 50
 
 def data(material: Material) -> Section:
     """The data. What it learned from."""
+    from noisette.tasks import explain
+
     images, info = None, material.data
     shown, text, missing = [], [], ""
     try:
@@ -29,7 +31,7 @@ def data(material: Material) -> Section:
                 [picture(images.x[row], f"Training picture {row}")],
                 [images.classes[int(images.labels[row])]] if images.labels is not None else [],
             )
-            for row in figures.spread(images.labels, images.train, REAL)
+            for row in explain.rows(images, REAL)
         ]
         check = commands.check(material.config)
         shown.append(

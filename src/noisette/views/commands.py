@@ -31,15 +31,8 @@ def train(config: Config) -> str:
     return _line("train", config.data.source, *budget, *_data(config.data))
 
 
-def forward(config: Config, n: int, columns: int, out: str) -> str:
-    schedule, discrete = config.schedule, config.schedule.name not in ("continuous_cosine", "edm", "flow")
-    words: list[str | int] = ["--schedule", schedule.name]
-    if discrete:
-        words += ["--T", schedule.T, *([] if schedule.scaled else ["--no-scaled"])]
-        words += ["--zero-terminal-snr"] if schedule.zero_terminal_snr else []
-    if config.data.image_size:
-        words += ["--image-size", config.data.image_size]
-    return _line("forward", config.data.source, *words, "-n", n, "--columns", columns, "--out", out)
+def forward(run: Path, n: int, out: str) -> str:
+    return _line("forward", run, "-n", n, "--out", out)
 
 
 def _data(data: DataConfig) -> list[str | int]:

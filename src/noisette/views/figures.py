@@ -62,20 +62,6 @@ def evenly(n: int, count: int) -> list[int]:
     return [round(i * (n - 1) / (count - 1)) for i in range(count)] if count > 1 else [n - 1]
 
 
-def spread(labels: NDArray[np.int64] | None, rows: NDArray[np.int64], count: int) -> list[int]:
-    """`count` of these rows (fewer where there are fewer): the first of each class, then the second of each, ..."""
-    if labels is None:
-        return [int(r) for r in rows[:count]]
-    turn: dict[int, int] = {}
-    keyed = []
-    for row in rows:
-        label = int(labels[row])
-        turn[label] = turn.get(label, -1) + 1
-        if turn[label] < count:
-            keyed.append((turn[label], label, int(row)))
-    return [row for _, _, row in sorted(keyed)[:count]]
-
-
 def percent(share: float) -> str:
     """A share of 1 with about two digits: 0.31 -> "31 %", 0.0016 -> "0.16 %"."""
     value = 100 * share

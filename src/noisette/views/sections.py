@@ -159,11 +159,11 @@ def _label(frame: Frame) -> list[str]:
 
 def forward(material: Material) -> Section:
     """From picture to noise. What the model was taught to undo."""
-    from noisette.tasks.explain import forward as noised
+    from noisette.tasks import explain
 
     data = material.images
-    rows = figures.spread(data.labels, data.train if len(data.train) else data.held_out, SHOWN_WAYS)
-    frames = noised(data.x[rows], material.schedule, count=figures.COLUMNS - 1)
+    rows = explain.rows(data, SHOWN_WAYS)
+    frames = explain.forward(data.x[rows], material.schedule, count=figures.COLUMNS - 1)
     parts = []
     for k, row in enumerate(rows):
         label = "" if data.labels is None else f"Training picture: {data.classes[int(data.labels[row])]}"
@@ -175,7 +175,7 @@ def forward(material: Material) -> Section:
             for f in frames
         ]
         parts.append(cells(column, 84, 56, 56, label))
-    command = commands.forward(material.config, len(rows), figures.COLUMNS - 1, "forward.png")
+    command = commands.forward(material.run.path, len(rows), "forward.png")
     return Section(
         "forward",
         "From picture to noise",
@@ -186,8 +186,7 @@ def forward(material: Material) -> Section:
         [
             Figure(
                 parts,
-                "The remaining signal is √α̅, the share of the amplitude that is still the picture. The command "
-                "does the same to pictures of this data that its --seed chooses.",
+                "The remaining signal is √α̅, the share of the amplitude that is still the picture.",
                 command,
             )
         ],
