@@ -137,7 +137,7 @@ def warnings(stats: dict[str, Any]) -> list[str]:
         out.append(f"Only {n} images: the model will learn them by heart and copy them. A few hundred are a start.")
     elif n < 1000:
         out.append(
-            f"{n} images are few: expect samples close to single training images. More data helps, and so does mirroring (--flip)."
+            f"{n} images are few: expect samples close to single training images. More data helps, so does --flip."
         )
     shares = stats["per_class"]
     if len(shares) > 1:

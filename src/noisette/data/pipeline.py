@@ -33,8 +33,10 @@ def load(spec: DataSpec, progress: Progress | None = None) -> ImageData:
     Raises UserError: no such source, no image, an unknown class, options that fit no labels, nothing readable.
     Single unreadable files raise nothing: they are in info["skipped"].
     """
-    opened = sources.find(spec.source).open(spec.source)
-    asked: list[Any] = [spec.image_size, list(spec.classes), spec.per_class, spec.color, spec.limit]
+    source = sources.find(spec.source)
+    opened = source.open(spec.source)
+    # The same file by name or by path has other class names, so the kind of source is part of the key.
+    asked: list[Any] = [source.name, spec.image_size, list(spec.classes), spec.per_class, spec.color, spec.limit]
     if spec.per_class or spec.limit:
         asked.append(spec.seed)
     content = rows = None

@@ -140,7 +140,7 @@ class NetDenoiser(nn.Module):
     def _input_scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         if self.predicts == "edm":  # c_in of Karras et al. 2022, table 1, for any alpha
             return (alpha**2 * self.sigma_data**2 + sigma**2).rsqrt()
-        if self.schedule.name == "edm":
+        if self.schedule.variance_exploding:
             return (self.sigma_data**2 + sigma**2).rsqrt()
         return torch.ones_like(alpha)
 

@@ -6,9 +6,10 @@ An Objective gives a loss for every sample together with its t, so that a traine
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -93,12 +94,21 @@ def space_factor(level: NoiseLevel, space: str) -> Tensor:
     return torch.ones_like(alpha)
 
 
-class Times(Protocol):
-    """How t is drawn: n times and the weight that keeps the expected loss unbiased."""
+class Times(ABC):
+    """How t is drawn: n times and the weight that keeps the expected loss unbiased. Most have no memory to keep."""
 
+    @abstractmethod
     def draw(self, n: int, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """(t, weight), both (n,) float64; t lies where the schedule trains a net."""
-        ...
+
+    def update(self, t: Tensor, losses: Tensor) -> None:
+        """Told the unweighted losses, (N,), of these times, (N,)."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back what state_dict gave."""
 
 
 def _uniform(n: int, generator: torch.Generator) -> Tensor:
@@ -112,14 +122,14 @@ def _spread(u: Tensor, schedule: NoiseSchedule) -> Tensor:
     return schedule.t_min + u * (1 - schedule.t_min)
 
 
-class UniformTimes:
+class UniformTimes(Times):
     """t uniform, each sample on its own."""
 
     def draw(self, n: int, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return _spread(_uniform(n, generator), schedule), torch.ones(n, dtype=torch.float64)
 
 
-class StratifiedTimes:
+class StratifiedTimes(Times):
     """One t in each of n equal slices of [0, 1]: uniform, with less variance a batch (Kingma et al. 2021, app. I.1)."""
 
     def draw(self, n: int, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -127,7 +137,7 @@ class StratifiedTimes:
         return _spread((slices + _uniform(n, generator)) / n, schedule), torch.ones(n, dtype=torch.float64)
 
 
-class LogitNormalTimes:
+class LogitNormalTimes(Times):
     """t = sigmoid(mean + std * z): more of the middle levels (Esser et al. 2024, eq. 19)."""
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):
@@ -138,7 +148,7 @@ class LogitNormalTimes:
         return schedule.snap(torch.sigmoid(self.mean + self.std * z)), torch.ones(n, dtype=torch.float64)
 
 
-class ImportanceTimes:
+class ImportanceTimes(Times):
     """t in proportion to sqrt(E[L_t^2]) of the last losses (Nichol & Dhariwal 2021, eq. 18), in equal bins of t.
 
     Uniform until every bin has `history` losses. The weight 1 / (bins * p) keeps the expected loss as it was. A table

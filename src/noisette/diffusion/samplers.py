@@ -117,7 +117,9 @@ def time_grid(schedule: NoiseSchedule, steps: int, kind: str = "trailing", rho: 
 
 
 def _by_noise(schedule: NoiseSchedule, steps: int, kind: str, rho: float) -> list[float]:
-    low = max(float(schedule.log_snr(1.0)), LOG_SNR_FLOOR) if schedule.name != "edm" else float(schedule.log_snr(1.0))
+    low = float(schedule.log_snr(1.0))
+    if not schedule.variance_exploding:
+        low = max(low, LOG_SNR_FLOOR)
     high = float(schedule.log_snr(schedule.t_min))
     share = torch.linspace(0, 1, steps, dtype=torch.float64)
     if kind == "log_snr":

@@ -57,11 +57,13 @@ class NoiseSchedule(ABC):
         name: what errors and reports call it.
         steps: T of a discrete table, None for a continuous schedule.
         t_min: the smallest time worth training on or stepping to before 0 (1/T for a table).
+        variance_exploding: alpha stays 1 and sigma grows far beyond it, so that a net needs its input scaled.
     """
 
     name: str
     steps: int | None = None
     t_min: float = 1e-3
+    variance_exploding: bool = False
 
     @abstractmethod
     def level(self, t: Time) -> NoiseLevel:
@@ -298,6 +300,7 @@ class EDM(NoiseSchedule):
     """
 
     name = "edm"
+    variance_exploding = True
 
     def __init__(self, sigma_max: float = 80.0, sigma_min: float = 0.002, rho: float = 7.0, sigma_data: float = 0.5):
         if not 0 < sigma_min < sigma_max:

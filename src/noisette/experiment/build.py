@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -155,9 +156,11 @@ def distance(name: str) -> objectives.Distance:
             known = nearest(name, objectives.DISTANCES)
             raise UserError(f'unknown distance "{name}"{known} (or your own function as module:name)')
         return objectives.DISTANCES[name]
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a console script does not look beside the user's own files
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a user's module may raise anything
         raise UserError(f'objective.distance "{name}": {error}') from None
     return found
 
@@ -192,12 +195,29 @@ def check(config: Config, shape: Shape) -> None:
             denoisers.NetDenoiser(
                 nn.Identity(), denoiser_schedule, config.objective.predicts, config.objective.learn_variance
             )
-    objective(config)
+    try_distance(config.objective.distance, objective(config).distance)
     times(config)
     sampler(config.sample)
+    if config.sample.variance == "learned" and not config.objective.learn_variance:
+        raise UserError("sample.variance: the net does not learn a variance: set objective.learn_variance too")
     with as_user_errors("sample"):
         samplers.time_grid(denoiser_schedule, config.sample.steps, config.sample.grid)
     device(config.train.device)
+
+
+def try_distance(name: str, function: objectives.Distance) -> None:
+    """Calls a distance on two small tensors. Raises UserError when it fails or does not keep their shape."""
+    x = torch.linspace(-1, 1, 12).reshape(2, 1, 2, 3)
+    try:
+        found = function(x, x.flip(0))
+    except Exception as error:  # a user's function may raise anything
+        raise UserError(f'objective.distance "{name}" fails: {type(error).__name__}: {error}') from None
+    shape = tuple(getattr(found, "shape", ()))
+    if shape != tuple(x.shape):
+        raise UserError(
+            f'objective.distance "{name}" must give one loss for every element: for two tensors of shape '
+            f"{tuple(x.shape)} it gave shape {shape}"
+        )
 
 
 # --- sampling -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -136,6 +136,12 @@ class SampleConfig(Section):
     guidance: float = Field(1.0, ge=0)
     interval: tuple[float, float] = (0.0, 1.0)
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    @model_validator(mode="after")
+    def _interval(self) -> SampleConfig:
+        if not 0 <= self.interval[0] <= self.interval[1] <= 1:
+            raise ValueError(f"interval must satisfy 0 <= low <= high <= 1, got {self.interval}")
+        return self
 
 
 class Config(Section):
@@ -281,8 +287,3 @@ def overrides(pairs: list[str]) -> dict[str, Any]:
             value = [str(v) for v in value] if isinstance(value, list) else text
         tree.setdefault(section, {})[name] = value
     return tree
-
-
-def choices(section: str, key: str) -> tuple[Any, ...]:
-    """The values that a Literal field admits; empty for other fields."""
-    return get_args(SECTIONS[section].model_fields[key].annotation)

@@ -16,7 +16,7 @@ import torch
 
 
 def environment() -> dict[str, Any]:
-    """Facts for meta.json; nothing in it names the user or the machine's address."""
+    """Facts for meta.json. The command is kept as it was typed; nothing else names the user or the machine."""
     return {
         "noisette": importlib.metadata.version("noisette"),
         "commit": commit(),

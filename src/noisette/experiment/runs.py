@@ -7,7 +7,8 @@
     checkpoints/step-N/  model.safetensors ema.safetensors train_state.pt checksums.json
     samples/  tensorboard/  report.html
 
-Every write is atomic: a temporary name, fsync, rename. Nothing is ever unpickled.
+Files are written under a temporary name, fsynced and renamed; metrics.jsonl is appended to, and a line cut short by a
+crash is dropped. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -86,19 +87,19 @@ class Checkpoint:
         """Raises UserError when a file is missing or differs from its checksum."""
         try:
             sums = json.loads((self.path / SUMS).read_text())
-        except (OSError, ValueError):
-            raise UserError(
-                f"{self.path}: {SUMS} is missing or unreadable: use another checkpoint (--at STEP)"
-            ) from None
-        for name in names:
-            try:
-                found = _sha256(self.path / name)
-            except OSError:
-                raise UserError(f"{self.path / name}: missing: use another checkpoint (--at STEP)") from None
-            if found != sums.get(name):
-                raise UserError(
-                    f"{self.path / name}: damaged (its checksum differs): use another checkpoint (--at STEP)"
-                )
+            for name in names:
+                if _sha256(self.path / name) != sums[name]:
+                    raise self._unusable(f"{name} is damaged (its checksum differs)")
+        except OSError as error:
+            raise self._unusable(f"{Path(str(error.filename)).name} cannot be read ({error.strerror})") from None
+        except (ValueError, KeyError, TypeError):
+            raise self._unusable(f"{SUMS} is damaged") from None
+
+    def _unusable(self, why: str) -> UserError:
+        return UserError(
+            f"{self.path}: {why}: sample from another checkpoint (--at STEP), or remove this folder to resume from "
+            "the one before"
+        )
 
     def weights(self, kind: str = "ema") -> dict[str, Any]:
         """The tensors of the net: kind ema or raw. Raises UserError when damaged."""
@@ -184,7 +185,10 @@ class Run:
     @property
     def shape(self) -> Shape:
         data = self.data
-        height, width, channels = data["shape"]
+        try:
+            height, width, channels = map(int, data["shape"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path / 'data.json'}: it has no valid shape: the run folder is damaged") from None
         return Shape(channels, height, width, tuple(data.get("classes") or ()))
 
     def _json(self, name: str) -> dict[str, Any]:
@@ -246,6 +250,7 @@ class Run:
     ) -> Checkpoint:
         """Writes a checkpoint whole or not at all, then thins the old ones out to `train.keep`."""
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         folder = self.path / "checkpoints"
@@ -264,10 +269,9 @@ class Run:
             if final.exists():
                 shutil.rmtree(final)
             temporary.rename(final)
-        except OSError as error:
-            raise UserError(
-                f"{folder}: a checkpoint could not be written ({error.strerror}); earlier ones are kept"
-            ) from None
+        except (OSError, RuntimeError, SafetensorError) as error:  # how each of the three writers says "disk full"
+            why = " ".join(str(error).split())[:200]
+            raise UserError(f"{folder}: a checkpoint could not be written ({why}); earlier ones are kept") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._thin()

@@ -103,6 +103,7 @@ def generate(
     eta: float | None = None,
     variance: str | None = None,
     guidance: float | None = None,
+    interval: tuple[float, float] | None = None,
     clip: str | None = None,
     classes: Sequence[str] | None = None,
     weights: str = "ema",
@@ -117,6 +118,7 @@ def generate(
     Args:
         run: a run with a checkpoint.
         n: how many, at least 1.
+        interval: the times, (low, high) in [0, 1], at which guidance is used.
         classes: class names to draw from; sample with seed s gets the (s mod count)-th.
         weights: ema or raw.
         at: the step of a checkpoint; the newest by default.
@@ -140,6 +142,7 @@ def generate(
         eta=eta,
         variance=variance,
         guidance=guidance,
+        interval=interval,
         clip=clip,
     )
     seeds = list(range(seed, seed + n))

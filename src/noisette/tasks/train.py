@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from noisette.data import ImageData, load
-from noisette.data.spec import DataSpec
+from noisette.data.spec import NORMALISER, DataSpec
 from noisette.data.stream import Stream, generator
 from noisette.diffusion.objectives import Losses, StratifiedTimes
 from noisette.errors import UserError
@@ -104,18 +104,19 @@ def start(
         "train": len(data.train),
         "held_out": len(data.held_out),
         "classes": list(shape.classes),
+        "normaliser": dict(NORMALISER),
     }
     return Run.create(path, config, info, {**environment(), "state": "new"}), data
 
 
 def continued(run: Run, more: Mapping[str, float]) -> Run:
-    """A run to go on with: an interrupted one as it is, or any run with a larger budget.
+    """A run to go on with: an interrupted one as it is, or a finished one with a larger budget.
 
     The new budget is what the run has done so far plus `more`, one of minutes, steps or images. The learning rate
     follows its curve over the whole new budget, so it rises again.
 
     Raises:
-        UserError: nothing left to do, or not one positive budget.
+        UserError: nothing left to do, not one positive budget, or `more` for a run that has not used up its own.
     """
     if not more:
         if run.finished:
@@ -123,6 +124,8 @@ def continued(run: Run, more: Mapping[str, float]) -> Run:
         return run
     if len(more) > 1:
         raise UserError(f"give one budget, not {' and '.join(more)}")
+    if not run.finished:
+        raise UserError(f"{run.path}: not finished yet: resume it as it is first, then extend it")
     ((kind, amount),) = more.items()
     if amount <= 0:
         raise UserError(f"{kind} must be more than 0, got {amount:g}")
@@ -160,8 +163,8 @@ class Window:
     busy: float = 0.0  # seconds in training steps
 
     def add(self, loss: Tensor, norm: Tensor, by_t: Tensor) -> None:
-        self.loss += loss.cpu()
-        self.norm += norm.cpu()
+        self.loss += loss
+        self.norm += norm
         self.by_t += by_t
         self.steps += 1
 
@@ -199,13 +202,12 @@ class Trainer:
     # --- state ---
 
     def state(self) -> dict[str, Any]:
-        remembered = self.times.state_dict() if hasattr(self.times, "state_dict") else {}
         return {
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
             "optimiser": self.optimiser.state_dict(),
-            "times": remembered,
+            "times": self.times.state_dict(),
             "window": self.window.state(),
         }
 
@@ -221,8 +223,7 @@ class Trainer:
             raise UserError(f"{checkpoint.path}: does not fit the settings in config.toml: restore that file") from None
         self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
         self.window = Window(**state["window"])
-        if state["times"]:
-            self.times.load_state_dict(state["times"])  # type: ignore[attr-defined]
+        self.times.load_state_dict(state["times"])
 
     # --- one step ---
 
@@ -232,8 +233,6 @@ class Trainer:
         train, optim = self.config.train, self.config.optim
         batch = self.stream.batch(self.step)
         n = len(batch.x)
-        # Dropout draws from the global generator: seeded by the step it is as repeatable as the rest.
-        torch.manual_seed(self._generator("dropout").initial_seed())
         t, share = self.times.draw(n, self.model.schedule, self._generator("t"))
         noise = torch.randn(batch.x.shape, generator=self._generator("noise")).to(self.device)
         labels = self._labels(batch.labels, n)
@@ -242,27 +241,31 @@ class Trainer:
         self.model.zero_grad(set_to_none=True)
         total, by_t = torch.zeros((), dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
         size = train.micro_batch or n
-        for first in range(0, n, size):
-            part = slice(first, first + size)
-            told = None if labels is None else labels[part]
-            losses = self.objective(self.model, batch.x[part], t[part], noise[part], told)
-            loss = (losses.total * share[part].to(losses.total)).sum() / n
-            loss.backward()
-            total += loss.detach().double().cpu()
-            by_t += by_time(losses)
-            if hasattr(self.times, "update"):
+        # Dropout draws from the global generators: forked and seeded by the step, it is as repeatable as the rest.
+        with torch.random.fork_rng(enabled=self.config.net.dropout > 0):
+            if self.config.net.dropout > 0:
+                torch.manual_seed(self._generator("dropout").initial_seed())
+            for first in range(0, n, size):
+                part = slice(first, first + size)
+                told = None if labels is None else labels[part]
+                losses = self.objective(self.model, batch.x[part], t[part], noise[part], told)
+                loss = (losses.total * share[part].to(losses.total)).sum() / n
+                loss.backward()
+                total += loss.detach().double().cpu()
+                by_t += by_time(losses)
                 self.times.update(t[part], losses.simple)
-        if not math.isfinite(total):
-            rows = batch.index.tolist()
-            listed = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
-            raise FloatingPointError(f"the loss of step {self.step} is {float(total)} (batch: data rows {listed})")
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip).detach().double().cpu()
+        for name, value in (("loss", total), ("gradient", norm)):
+            if not math.isfinite(value):  # before the update, so that no checkpoint holds it
+                rows = batch.index.tolist()
+                listed = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+                raise FloatingPointError(f"the {name} of step {self.step} is {value:g} (batch: data rows {listed})")
         self.curve = rate_curve(optim, progress)
         self.optimiser.step(self.curve)
         self._average()
         self.step += 1
         self.images += n
-        self.window.add(total, norm.detach().double(), by_t)
+        self.window.add(total, norm, by_t)
         self.window.busy += time.perf_counter() - begun
         return float(total)
 
@@ -306,11 +309,15 @@ class Trainer:
         return {"val_loss": round(float(by_t[0].sum() / by_t[1].sum()), 6), "val_loss_t": bin_means(by_t)}
 
     def row(self) -> dict[str, Any]:
-        """The line of metrics for the steps since the last one, which it closes."""
+        """The line of metrics for the steps since the last one, which it closes.
+
+        loss is the unweighted distance, as in a validation; objective is what was minimised, with its weights.
+        """
         window, self.window = self.window, Window()
         return {
             **self.counters(),
-            "loss": float(window.loss) / window.steps,
+            "loss": float(window.by_t[0].sum() / window.by_t[1].sum()),
+            "objective": float(window.loss) / window.steps,
             "grad_norm": float(window.norm) / window.steps,
             "lr": self.config.optim.lr * self.curve,
             "images_per_second": round(window.steps * self.config.train.batch / max(window.busy, 1e-9), 1),
@@ -434,7 +441,8 @@ class _Loop:
             return
         run = self.run
         seeds = list(range(PREVIEWS))
-        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": PREVIEW_STEPS})
+        steps = min(PREVIEW_STEPS, self.trainer.model.schedule.steps or PREVIEW_STEPS)
+        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": steps})
         labels = labels_for(run, seeds, None)
         x, _ = draw(self.trainer.ema, settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS)
         sheet = tile(x)
