@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,10 +14,10 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from noisette import __version__
 from noisette.errors import UserError
+from noisette.views import terminal
 
 if TYPE_CHECKING:
     from noisette.experiment.runs import Run
-    from noisette.tasks.train import TrainStep
 
 USER_ERROR = 2
 DEMO_MINUTES = 1.4
@@ -30,6 +29,7 @@ app = App(
     help="Train, sample, measure and explain small diffusion models.",
     version=__version__,
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 data_group, budget_group = Group("Data", sort_key=1), Group("Budget (one of them; 2 minutes by default)", sort_key=0)
 
@@ -71,7 +71,9 @@ def main(argv: list[str] | None = None) -> None:
         if error.errno is None:
             raise
         _fail(f"{error.filename or 'a file'}: {error.strerror}", USER_ERROR)
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
         _fail("not enough memory: try a smaller --train.batch, or --image-size", USER_ERROR)
 
 
@@ -241,14 +243,17 @@ def resume(
 def _begin(data: str, tree: dict[str, Any], recipe: str | None, out: Path | None) -> tuple[Run, Any]:
     from noisette.tasks import train as training
 
-    with _bar("Reading") as progress:
+    with terminal.bar("Reading") as progress:
         return training.start(data, tree, recipe, out, progress)
 
 
 def _go_on(run: Run, more: dict[str, float] | None = None) -> None:
     from noisette.tasks import train as training
 
-    _train(training.continued(run, more or {}), None)
+    if run.finished and not more and not run.report_path.exists():
+        _conclude(run)  # it was interrupted in its very last moments
+    else:
+        _train(training.continued(run, more or {}), None)
 
 
 def _train(run: Run, data: Any) -> None:
@@ -259,7 +264,7 @@ def _train(run: Run, data: Any) -> None:
     try:
         with training.stop_on_signals() as stopped:
             steps = training.train(run, data, stopped)
-            _watch(steps)
+            terminal.watch(steps)
     except training.Interrupted as stop:
         _fail(str(stop), 128 + stop.number)
     _conclude(type(run).open(run.path))
@@ -273,47 +278,7 @@ def _conclude(run: Run) -> None:
     path = reporting.report(run)
     print(f"{meta.get('steps', 0):,} steps, {meta.get('images', 0):,} images in {meta.get('seconds', 0):,.0f} s")
     print(f"Report  {path}")
-    print(f"Next    noisette sample {run.path} -n 36 --out samples.png")
-
-
-def _watch(steps: Iterator[TrainStep]) -> None:
-    """A bar on a terminal; a line now and then elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    console = Console(stderr=True)
-    said, average = -1, None
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
-    with Progress(*columns, console=console, transient=False, disable=not console.is_terminal) as bar:
-        task = bar.add_task("Training", total=1.0, text="")
-        for step in steps:
-            average = step.loss if average is None else 0.95 * average + 0.05 * step.loss
-            left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
-            text = (
-                f"step {step.step:,}  loss {average:.4f}  {step.images_per_second:,.0f} images/s  {_clock(left)} left"
-            )
-            bar.update(task, completed=step.progress, text=text)
-            if not console.is_terminal and int(step.progress * 10) > said:
-                said = int(step.progress * 10)
-                print(f"{step.progress:4.0%}  {text}", file=sys.stderr, flush=True)
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-@contextmanager
-def _bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for (done, all), on a terminal only."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    print(f"Next    {shlex.join(['noisette', 'sample', str(run.path), '-n', '36', '--out', 'samples.png'])}")
 
 
 # --- looking ------------------------------------------------------------------------------------------------------
@@ -387,10 +352,12 @@ def sample(
     export.check_suffix(place, "samples")
     if trajectory:
         export.check_suffix(trajectory, "trajectory")
+        if Path(trajectory) == Path(place):
+            raise UserError(f"{place}: --out and --trajectory are the same file: choose another name for one")
     from noisette.tasks.generate import generate
 
     names = [name.strip() for name in classes.split(",")] if classes else None
-    with _bar("Sampling") as progress:
+    with terminal.bar("Sampling") as progress:
         made, frames = generate(
             opened,
             n,
@@ -457,6 +424,8 @@ def forward(
     export.check_suffix(out, "forward")
     if n < 1 or count < 2:
         raise UserError("forward needs -n of at least 1 and --columns of at least 2")
+    if not 0 <= seed <= 2**32 - n:
+        raise UserError(f"--seed must lie in 0..{2**32 - n:,}, got {seed}")
     from noisette.data import DataSpec, load
     from noisette.experiment import build
     from noisette.experiment.config import Config
@@ -521,13 +490,13 @@ def check(
     minutes
         How long you could wait.
     """
-    if minutes <= 0:
+    if not 0 < minutes < float("inf"):
         raise UserError("--minutes must be more than 0")
     tree = _tree(settings, classes, per_class, image_size, grayscale, flip)
     from noisette.tasks.check import check as preflight
     from noisette.views.preflight import describe
 
-    with _bar("Reading") as progress:
+    with terminal.bar("Reading") as progress:
         found = preflight(data, tree, recipe, minutes, progress)
     print(describe(found, data, minutes))
 

@@ -404,3 +404,11 @@ def test_a_pickle_from_python_2() -> None:
         b"\x86cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89U\x04abcdtbs."
     )
     assert load_arrays(buffer.getvalue(), "t")["data"].tolist() == [[97, 98], [99, 100]]
+
+
+def test_one_file_by_name_and_by_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The named set knows what its classes are called, the path does not, and neither hides the other in the cache."""
+    make_fashion(tmp_path, monkeypatch)
+    by_path, by_name = load(DataSpec(str(tmp_path / "fashion"))), load(DataSpec("fashion-mnist"))
+    assert set(by_path.classes) == {"0", "3"} or set(by_path.classes) >= {"0"}
+    assert set(by_name.classes) <= set(sources.FASHION_CLASSES) and (by_path.x == by_name.x).all()

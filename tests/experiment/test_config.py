@@ -26,6 +26,8 @@ def test_toml_round_trip_keeps_every_value() -> None:
         ({"optim": 3}, "[optim] must be a section of keys"),
         ({"train": {"steps": 1, "minutes": 2}}, "give one budget, not minutes and steps"),
         ({"version": 99}, "version 99"),
+        ({"version": -1}, "restore the file"),
+        ({"version": "x"}, "restore the file"),
     ],
 )
 def test_a_wrong_setting_is_told_in_one_line(tree: dict, says: str) -> None:

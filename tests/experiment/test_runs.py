@@ -95,6 +95,7 @@ def test_rewind_forgets_what_came_later(run: Run) -> None:
     for step in (1, 2, 3):
         run.log({"step": step, "loss": 1 / step})
     with (run.path / "metrics.jsonl").open("a") as file:
+        file.write('null\n{"loss": 1}\nrubbish\n')
         file.write('{"step": 4, "lo')  # cut short by a crash
     (run.path / "checkpoints" / ".tmp-x").mkdir(parents=True)
     run.rewind(2)

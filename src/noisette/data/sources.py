@@ -71,6 +71,8 @@ def register(source: Source) -> Source:
 
 def find(text: str) -> Source:
     """The source that `text` means. Raises UserError, naming the nearest name or path, when there is none."""
+    if not text.strip():
+        raise UserError("no data given: name a folder, a file, or digits, mnist, fashion-mnist, cifar10")
     for source in SOURCES.values():
         if source.matches(text):
             return source

@@ -49,6 +49,8 @@ class DataSpec:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise UserError(f"{name} must be at least {low}, not {value}")
+        if self.image_size is not None and self.image_size > 1024:
+            raise UserError(f"image_size must be at most 1024, not {self.image_size}")
         if not 0.0 <= self.held_out < 1.0:
             raise UserError(f"held_out is a share of the images, from 0 up to but without 1, not {self.held_out}")
         if self.color not in ("auto", "grayscale", "rgb"):

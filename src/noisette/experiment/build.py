@@ -110,6 +110,8 @@ def device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if torch.device(name).type == "meta":
+            raise RuntimeError
         torch.empty(0, device=name)
         return torch.device(name)
     except (RuntimeError, AssertionError):
@@ -167,10 +169,11 @@ def distance(name: str) -> objectives.Distance:
 
 def objective(config: Config) -> objectives.Objective:
     settings = config.objective
-    if settings.weight not in objectives.WEIGHTS:
-        raise UserError(f'unknown weight "{settings.weight}"{nearest(settings.weight, objectives.WEIGHTS)}')
-    weight = objectives.WEIGHTS[settings.weight]
-    if settings.weight == "edm":
+    name = settings.weight or ("edm" if settings.predicts == "edm" else "uniform")
+    if name not in objectives.WEIGHTS:
+        raise UserError(f'unknown weight "{name}"{nearest(name, objectives.WEIGHTS)}')
+    weight = objectives.WEIGHTS[name]
+    if name == "edm":
         weight = partial(objectives.edm, sigma_data=settings.sigma_data)
     space = settings.space or (settings.predicts if settings.predicts != "edm" else "x0")
     with as_user_errors("objective"):
@@ -195,6 +198,11 @@ def check(config: Config, shape: Shape) -> None:
             denoisers.NetDenoiser(
                 nn.Identity(), denoiser_schedule, config.objective.predicts, config.objective.learn_variance
             )
+    if denoiser_schedule.variance_exploding and config.objective.predicts in ("v", "flow"):
+        raise UserError(
+            f"objective.predicts: {config.objective.predicts} has no bounds on the {config.schedule.name} schedule, "
+            "whose noise grows without them: use edm"
+        )
     try_distance(config.objective.distance, objective(config).distance)
     times(config)
     sampler(config.sample)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -20,21 +20,21 @@ VERSION = 1
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class DataConfig(Section):
-    """What to learn from, see noisette.data.spec.DataSpec."""
+    """What to learn from, see noisette.data.spec.DataSpec, which checks the ranges."""
 
     source: str = ""
-    image_size: int | None = Field(None, ge=4, le=1024)
+    image_size: int | None = None
     classes: tuple[str, ...] = ()
-    per_class: int | None = Field(None, ge=1)
-    limit: int | None = Field(None, ge=1)
+    per_class: int | None = None
+    limit: int | None = None
     color: Literal["auto", "grayscale", "rgb"] = "auto"
     flip: bool = False
-    held_out: float = Field(0.1, ge=0, lt=1)
-    seed: int = 0
+    held_out: float = 0.1
+    seed: int = Field(0, lt=2**63)
 
 
 class ScheduleConfig(Section):
@@ -65,12 +65,15 @@ class NetConfig(Section):
 
 
 class ObjectiveConfig(Section):
-    """What the net predicts and how it is judged; space None means the space it predicts in."""
+    """What the net predicts and how it is judged.
+
+    space None means the space it predicts in (x0 for edm); weight None means uniform, and edm's own for edm.
+    """
 
     predicts: str = "v"
     space: str | None = None
     distance: str = "l2"
-    weight: str = "uniform"
+    weight: str | None = None
     times: str = "stratified"
     learn_variance: bool = False
     vlb: float = Field(0.001, ge=0)
@@ -87,7 +90,7 @@ class OptimConfig(Section):
     name: Literal["adamw", "muon"] = "muon"
     lr: float = Field(3e-3, gt=0)
     muon_lr: float = Field(0.02, gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.99)
     weight_decay: float = Field(0.0, ge=0)
     warmup: float = Field(0.03, ge=0, lt=1)
     decay: Literal["cosine", "linear", "constant"] = "cosine"
@@ -109,7 +112,7 @@ class TrainConfig(Section):
     label_dropout: float = Field(0.1, ge=0, le=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(10, ge=1)
     checks: int = Field(10, ge=0)
     previews: int = Field(8, ge=0)
@@ -214,10 +217,9 @@ def parse(tree: Mapping[str, Any], where: str) -> Config:
         UserError: an unknown key, a wrong type or range, or a version newer than this package.
     """
     version = tree.get("version", VERSION)
-    if not isinstance(version, int) or version > VERSION:
-        raise UserError(
-            f"{where}: its format has version {version}, this noisette reads up to {VERSION}: upgrade noisette"
-        )
+    if version != VERSION or isinstance(version, bool):
+        mend = "upgrade noisette" if isinstance(version, int) and version > VERSION else "restore the file"
+        raise UserError(f"{where}: its format has version {version!r}, this noisette reads {VERSION}: {mend}")
     for section, values in tree.items():
         if section not in Config.model_fields:
             raise UserError(f'{where}: unknown section "{section}"{nearest(section, SECTIONS)}')

@@ -152,6 +152,21 @@ class Run:
             raise UserError(f"{path}: not a run folder (it has no config.toml){_list_runs()}")
         return cls(path, parse(read_toml(path / "config.toml"), str(path / "config.toml")))
 
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """For training: one process a run. Raises UserError when another one has it."""
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            yield
+            return
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.path}: another process is training this run: wait for it, or stop it") from None
+            yield
+
     def save_config(self) -> None:
         write_text(self.path / "config.toml", self.config.to_toml())
 
@@ -208,12 +223,14 @@ class Run:
             file.write(json.dumps(row) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """All lines of metrics; a last line cut short by a crash is left out."""
+        """All lines of metrics; what is none, like a last line cut short by a crash, is left out."""
         path = self.path / "metrics.jsonl"
         rows = []
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
             with contextlib.suppress(ValueError):
-                rows.append(json.loads(line))
+                row = json.loads(line)
+                if isinstance(row, dict) and isinstance(row.get("step"), int):
+                    rows.append(row)
         return rows
 
     def rewind(self, step: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,10 @@ from noisette.experiment.config import Config, merge
 from noisette.experiment.runs import Shape
 from noisette.tasks.measure import Trial, free_memory, settle
 from noisette.tasks.train import shape_of
+from noisette.tasks.trainer import Trainer
 
 FEW_EPOCHS = 5.0
+TRIED = 3  # training steps
 
 
 @dataclass
@@ -58,8 +61,12 @@ def check(
     trial = Trial(model, build.objective(config), shape, config.net.conditional and bool(shape.classes))
     config, _ = settle(config, trial)
     size = config.train.micro_batch or config.train.batch
-    trial.seconds(size, config.train.precision)
-    speed = size / min(trial.seconds(size, config.train.precision) for _ in range(3))
+    trainer = Trainer(config, shape, data)
+    trainer.advance(0.0)  # the first step is slower than the others
+    begun = time.perf_counter()
+    for _ in range(TRIED):
+        trainer.advance(0.0)
+    speed = TRIED * config.train.batch / (time.perf_counter() - begun)
     parameters = sum(p.numel() for p in model.parameters())
     stats = statistics(data)
     found = Preflight(

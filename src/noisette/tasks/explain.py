@@ -19,7 +19,7 @@ def forward(x: NDArray[np.uint8], schedule: NoiseSchedule, count: int = 10, seed
     The noise is the same at every time, so that only its share changes (Ho et al. 2020, eq. 4); image k has seed + k.
     A schedule that grows past unit scale is shown divided by it.
     """
-    clean = to_model(torch.from_numpy(np.ascontiguousarray(x)).permute(0, 3, 1, 2))
+    clean = to_model(torch.from_numpy(np.array(x)).permute(0, 3, 1, 2))
     noise = SampleNoise(range(seed, seed + len(x)), clean.shape[1:])()
     frames = []
     for k in range(count + 1):
