@@ -62,6 +62,8 @@ def test_command_line_values() -> None:
 @pytest.mark.parametrize("name", sorted(build.recipes()))
 def test_every_recipe_builds_what_it_says(name: str) -> None:
     fits = build.recipes()[name]["fits"]
+    # A recipe is chosen by the shape of data that are loaded already: it cannot say how to load them.
+    assert set(build.recipes()[name].get("data", {})) <= {"flip"}
     for channels in fits["channels"]:
         shape = Shape(channels, fits["max_side"], fits["max_side"], ("a", "b"))
         assert build.recipe_for(shape) == name
