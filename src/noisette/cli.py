@@ -356,25 +356,13 @@ def sample(
             raise UserError(f"{place}: --out and --trajectory are the same file: choose another name for one")
     from noisette.tasks.generate import generate
 
+    settings = {"sampler": sampler, "steps": steps, "grid": grid, "eta": eta, "variance": variance, "clip": clip}
+    settings |= {"guidance": guidance, "interval": interval}
     names = [name.strip() for name in classes.split(",")] if classes else None
+    keep = trajectory is not None
     with terminal.bar("Sampling") as progress:
         made, frames = generate(
-            opened,
-            n,
-            seed=seed,
-            sampler=sampler,
-            steps=steps,
-            grid=grid,
-            eta=eta,
-            variance=variance,
-            guidance=guidance,
-            interval=interval,
-            clip=clip,
-            classes=names,
-            weights=weights,
-            at=at,
-            frames=trajectory is not None,
-            progress=progress,
+            opened, n, seed=seed, classes=names, weights=weights, at=at, frames=keep, progress=progress, **settings
         )
     if trajectory:
         print(export.save_trajectory(frames, trajectory))

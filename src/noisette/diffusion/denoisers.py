@@ -6,6 +6,7 @@ views of it. A net becomes a denoiser through NetDenoiser; clipping, thresholdin
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -158,15 +159,15 @@ class NetDenoiser(nn.Module):
         return self.sigma_data**2 * a / norm * x + s * self.sigma_data * norm.rsqrt() * out
 
 
-class Wrapper:
+class Wrapper(ABC):
     """A denoiser made from another: the base of clip, threshold, condition and guide."""
 
     def __init__(self, denoiser: Denoiser):
         self.denoiser = denoiser
         self.schedule = denoiser.schedule
 
-    def __call__(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Prediction:
-        raise NotImplementedError
+    @abstractmethod
+    def __call__(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Prediction: ...
 
 
 class clip(Wrapper):

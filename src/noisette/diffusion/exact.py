@@ -7,6 +7,8 @@ one sample, or (K, ...) for K of them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -14,7 +16,7 @@ from noisette.diffusion.denoisers import Prediction, expand
 from noisette.diffusion.schedules import NoiseSchedule, Time, as_time
 
 
-class _Exact:
+class _Exact(ABC):
     """The shared frame: levels at t, then E[x0 | x_t] from `posterior_mean`."""
 
     def __init__(self, schedule: NoiseSchedule):
@@ -24,9 +26,9 @@ class _Exact:
         alpha, sigma = self.schedule.level(as_time(t).expand(len(x_t)))
         return Prediction(x_t, self.posterior_mean(x_t, expand(alpha, x_t), expand(sigma, x_t)), alpha, sigma)
 
+    @abstractmethod
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """E[x0 | x_t = x], with alpha and sigma shaped to broadcast against x."""
-        raise NotImplementedError
 
 
 class PointMass(_Exact):

@@ -97,32 +97,26 @@ def generate(
     n: int = 36,
     *,
     seed: int = 0,
-    sampler: str | None = None,
-    steps: int | None = None,
-    grid: str | None = None,
-    eta: float | None = None,
-    variance: str | None = None,
-    guidance: float | None = None,
-    interval: tuple[float, float] | None = None,
-    clip: str | None = None,
     classes: Sequence[str] | None = None,
     weights: str = "ema",
     at: int | None = None,
     frames: bool = False,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> tuple[Samples, list[Frame]]:
-    """n samples with seeds seed, seed + 1, ...; what is None is as the run's settings say.
+    """n samples with seeds seed, seed + 1, ...
 
     Sample k depends on its seed alone: the first four of 36 are the four of 4, bit for bit on one machine.
 
     Args:
         run: a run with a checkpoint.
         n: how many, at least 1.
-        interval: the times, (low, high) in [0, 1], at which guidance is used.
         classes: class names to draw from; sample with seed s gets the (s mod count)-th.
         weights: ema or raw.
         at: the step of a checkpoint; the newest by default.
         frames: keep every step, from pure noise to the samples.
+        settings: keys of SampleConfig (sampler, steps, grid, eta, variance, guidance, interval, clip); what is left
+            out or None is as the run's settings say.
 
     Returns:
         The samples, and the frames (empty unless asked for).
@@ -134,29 +128,19 @@ def generate(
         raise UserError(f"at least one sample must be asked for, got {n}")
     if seed < 0 or seed + n > 2**32:
         raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {seed} to {seed + n - 1}")
-    settings = settings_of(
-        run,
-        sampler=sampler,
-        steps=steps,
-        grid=grid,
-        eta=eta,
-        variance=variance,
-        guidance=guidance,
-        interval=interval,
-        clip=clip,
-    )
+    chosen = settings_of(run, **settings)
     seeds = list(range(seed, seed + n))
     labels = labels_for(run, seeds, classes)
-    if guidance is not None and labels is None and guidance != 1:
+    if labels is None and settings.get("guidance") not in (None, 1):
         raise UserError(f"{run.path}: its net was trained without class labels, so there is nothing to guide by")
     model, step = build.trained(run, weights, at)
-    if settings.variance == "learned" and not model.learn_variance:
+    if chosen.variance == "learned" and not model.learn_variance:
         raise UserError(f"{run.path}: its net has not learned a variance: use --variance small or large")
     begun = time.perf_counter()
-    x, kept = draw(model, settings, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress)
+    x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress)
     made: dict[str, Any] = {
-        **settings.model_dump(mode="json"),
-        "nfe": samplers.network_calls(settings.sampler, settings.steps),
+        **chosen.model_dump(mode="json"),
+        "nfe": samplers.network_calls(chosen.sampler, chosen.steps),
         "weights": weights,
         "checkpoint": step,
         "seconds": round(time.perf_counter() - begun, 3),
