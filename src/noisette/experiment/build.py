@@ -95,7 +95,7 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
     config = parse(merge(merge(tree, {"recipe": name}), settings), "settings")
     if not any((config.train.minutes, config.train.steps, config.train.images)):
         config = config.changed({"train.minutes": 2.0})
-    return config
+    return config.changed({"objective.space": space(config), "objective.weight": weight(config)})
 
 
 def data_spec(config: Config) -> DataSpec:
@@ -167,17 +167,23 @@ def distance(name: str) -> objectives.Distance:
     return found
 
 
+def space(config: Config) -> str:
+    return config.objective.space or (config.objective.predicts if config.objective.predicts != "edm" else "x0")
+
+
+def weight(config: Config) -> str:
+    return config.objective.weight or ("edm" if config.objective.predicts == "edm" else "uniform")
+
+
 def objective(config: Config) -> objectives.Objective:
-    settings = config.objective
-    name = settings.weight or ("edm" if settings.predicts == "edm" else "uniform")
+    settings, name = config.objective, weight(config)
     if name not in objectives.WEIGHTS:
         raise UserError(f'unknown weight "{name}"{nearest(name, objectives.WEIGHTS)}')
-    weight = objectives.WEIGHTS[name]
+    function = objectives.WEIGHTS[name]
     if name == "edm":
-        weight = partial(objectives.edm, sigma_data=settings.sigma_data)
-    space = settings.space or (settings.predicts if settings.predicts != "edm" else "x0")
+        function = partial(objectives.edm, sigma_data=settings.sigma_data)
     with as_user_errors("objective"):
-        return objectives.Objective(space, distance(settings.distance), weight, settings.vlb)
+        return objectives.Objective(space(config), distance(settings.distance), function, settings.vlb)
 
 
 def times(config: Config) -> objectives.Times:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from noisette.experiment.config import Config
 from noisette.views import curves
 from noisette.views.figures import percent
@@ -61,17 +63,33 @@ def source_name(config: Config) -> str:
 
 
 def losses(rows: curves.Rows) -> dict[str, float]:
-    """first, last (training, mean of the last tenth), held_out, best and best_step, as far as there are any."""
+    """first, last (training, mean of the last tenth), even, held_out, best and best_step, as far as there are any.
+
+    even is the last tenth's mean over evenly spread t, which is what a held-out loss is, however t was drawn.
+    """
     found: dict[str, float] = {}
     _, values = curves.series(rows, "loss")
     if len(values):
         tenth = max(1, len(values) // 10)
         found |= {"first": float(values[0]), "last": float(values[-tenth:].mean())}
+        if (even := _evenly([row for row in rows if "loss" in row][-tenth:])) is not None:
+            found["even"] = even
     steps, checked = curves.series(rows, "val_loss")
     if len(checked):
         best = int(checked.argmin())
         found |= {"held_out": float(checked[-1]), "best": float(checked[best]), "best_step": float(steps[best])}
     return found
+
+
+def _evenly(rows: curves.Rows) -> float | None:
+    """The mean over bins of t of the mean loss in each; None where a bin was not seen."""
+    pairs = [(row["loss_t"], row["count_t"]) for row in rows if "loss_t" in row and "count_t" in row]
+    if not pairs:
+        return None
+    counts = np.array([count for _, count in pairs], dtype=np.float64)
+    sums = np.array([[value or 0.0 for value in loss] for loss, _ in pairs]) * counts
+    seen = counts.sum(0)
+    return float((sums.sum(0) / seen).mean()) if seen.all() else None
 
 
 def summary(
@@ -144,10 +162,11 @@ def _how_well(rows: curves.Rows) -> str:
                 f", after a lowest of {found['best']:.3g} at step {found['best_step']:,.0f}: "
                 "a sign that it began to learn its pictures by heart."
             )
-        elif "last" in found and found["last"] > 0:
-            gap = found["held_out"] / found["last"] - 1
-            close = f"within {percent(max(abs(gap), 0.01))} of that in training"
-            text += f", {percent(gap)} above that in training." if gap > WORSE - 1 else f", {close}."
+        elif found.get("even", 0) > 0:
+            gap = found["held_out"] / found["even"] - 1
+            that = "that in training at the same noise levels"
+            close = f"within {percent(max(abs(gap), 0.01))} of {that}"
+            text += f", {percent(gap)} above {that}." if gap > WORSE - 1 else f", {close}."
         else:
             text += "."
     return text.strip()
