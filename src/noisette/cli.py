@@ -105,6 +105,10 @@ def dotted(tokens: list[str]) -> list[str]:
     return out
 
 
+def _names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
 def _tree(
     settings: list[str] | None,
     classes: str | None = None,
@@ -118,7 +122,7 @@ def _tree(
     from noisette.experiment import config
 
     data = {
-        "classes": [name.strip() for name in classes.split(",")] if classes else None,
+        "classes": _names(classes),
         "per_class": per_class,
         "image_size": image_size,
         "color": None if grayscale is None else "grayscale" if grayscale else "rgb",
@@ -154,10 +158,8 @@ def demo(*, out: Path = Path("runs/demo"), fresh: bool = False, settings: Settin
         if settings:
             raise UserError(f"{out}: already there, so its settings stand: --fresh trains anew with yours")
         run = Run.open(out)
-        if not run.finished:
+        if not (run.finished and run.report_path.exists()):
             _go_on(run)
-        elif not run.report_path.exists():
-            _conclude(run)
     else:
         begun = _begin("digits", merge({"train": {"minutes": DEMO_MINUTES}}, _tree(settings)), None, out)
         _train(*begun)
@@ -358,11 +360,18 @@ def sample(
 
     settings = {"sampler": sampler, "steps": steps, "grid": grid, "eta": eta, "variance": variance, "clip": clip}
     settings |= {"guidance": guidance, "interval": interval}
-    names = [name.strip() for name in classes.split(",")] if classes else None
     keep = trajectory is not None
     with terminal.bar("Sampling") as progress:
         made, frames = generate(
-            opened, n, seed=seed, classes=names, weights=weights, at=at, frames=keep, progress=progress, **settings
+            opened,
+            n,
+            seed=seed,
+            classes=_names(classes),
+            weights=weights,
+            at=at,
+            frames=keep,
+            progress=progress,
+            **settings,
         )
     if trajectory:
         print(export.save_trajectory(frames, trajectory))

@@ -264,7 +264,7 @@ def test_memory_estimate_and_micro_batch(squares: Path) -> None:
     data = load(DataSpec(str(squares)))
     shape = train.shape_of(data)
     config = build.resolve(shape, "small-grey", {k: v for k, v in TINY.items() if k != "train"})
-    trial = Trial(build.denoiser(config, shape), build.objective(config), shape, True)
+    trial = Trial(config, shape)
     memory = trial.memory_a_sample()
     assert 1_000 < memory < 1_000_000
     assert micro_batch(trial, 128, lambda device: 10**12) == 128

@@ -134,6 +134,11 @@ def backbone(config: NetConfig, shape: Shape, learn_variance: bool = False) -> U
         return UNet(shape.channels, out, classes=classes, **arguments)
 
 
+def conditional(config: Config, shape: Shape) -> bool:
+    """Whether the net is told class labels: it is meant to be, and the data have some."""
+    return config.net.conditional and bool(shape.classes)
+
+
 def denoiser(config: Config, shape: Shape) -> denoisers.NetDenoiser:
     """A net with fresh weights, seeded by train.seed, as a denoiser. Precision must be settled (not "auto")."""
     objective = config.objective

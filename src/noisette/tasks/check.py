@@ -57,8 +57,7 @@ def check(
     shape = shape_of(data)
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
     build.check(config, shape)
-    model = build.denoiser(config, shape).to(build.device(config.train.device))
-    trial = Trial(model, build.objective(config), shape, config.net.conditional and bool(shape.classes))
+    trial = Trial(config, shape)
     config, _ = settle(config, trial)
     size = config.train.micro_batch or config.train.batch
     trainer = Trainer(config, shape, data)
@@ -67,7 +66,7 @@ def check(
     for _ in range(TRIED):
         trainer.advance(0.0)
     speed = TRIED * config.train.batch / (time.perf_counter() - begun)
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in trainer.model.parameters())
     stats = statistics(data)
     found = Preflight(
         shape=shape,

@@ -81,7 +81,7 @@ def labels_for(run: Run, seeds: Sequence[int], classes: Sequence[str] | None) ->
         UserError: a class that the run does not know, or classes where the net is not told any.
     """
     known = run.shape.classes
-    if not (run.config.net.conditional and known):
+    if not build.conditional(run.config, run.shape):
         if classes:
             raise UserError(f"{run.path}: its net was trained without class labels, so --classes cannot be chosen")
         return None

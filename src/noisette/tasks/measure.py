@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import statistics
 import time
@@ -13,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from noisette.diffusion.denoisers import NetDenoiser
-from noisette.diffusion.objectives import Objective
+from noisette.experiment import build
 from noisette.experiment.config import Config
 from noisette.experiment.runs import Shape
 
@@ -34,19 +32,13 @@ def free_memory(device: torch.device) -> int:
 
 
 class Trial:
-    """Training steps on made-up data, on a copy of a model: nothing of it is kept.
+    """Training steps on made-up data with a model of its own, which is not kept; each call sets the precision."""
 
-    Args:
-        model: the denoiser; its precision is set by each call.
-        objective: the loss of the steps.
-        shape: of one sample.
-        conditional: whether labels are given.
-    """
-
-    def __init__(self, model: NetDenoiser, objective: Objective, shape: Shape, conditional: bool):
-        self.model, self.objective, self.shape, self.conditional = copy.deepcopy(model), objective, shape, conditional
-        self.model.train().requires_grad_(True)
-        self.device = next(model.parameters()).device
+    def __init__(self, config: Config, shape: Shape):
+        self.shape, self.conditional = shape, build.conditional(config, shape)
+        self.device = build.device(config.train.device)
+        self.model = build.denoiser(config, shape).to(self.device).train()
+        self.objective = build.objective(config)
 
     def _loss(self, batch: int) -> Tensor:
         x = torch.zeros(batch, *self.shape.x, device=self.device)

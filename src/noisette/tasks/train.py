@@ -212,9 +212,7 @@ def _prepare(run: Run, data: ImageData) -> tuple[Run, Trainer]:
     """The trainer at the newest checkpoint, and the run with precision and micro-batch settled."""
     config = run.config
     if config.train.precision == "auto" or config.train.micro_batch is None:
-        model = build.denoiser(config, run.shape).to(build.device(config.train.device))
-        conditional = config.net.conditional and bool(run.shape.classes)
-        config, found = settle(config, Trial(model, build.objective(config), run.shape, conditional))
+        config, found = settle(config, Trial(config, run.shape))
         run = run.reconfigured(config)
         run.update_meta(**found)
     trainer = Trainer(config, run.shape, data)

@@ -75,7 +75,7 @@ class Trainer:
         self.objective, self.times = build.objective(config), build.times(config)
         self.optimiser = Optimiser(self.model.backbone, config.optim)
         self.stream = Stream(data, config.train.batch, config.train.seed, flip=config.data.flip, device=self.device)
-        self.conditional = config.net.conditional and bool(shape.classes)
+        self.conditional = build.conditional(config, shape)
         self.step, self.images, self.seconds = 0, 0, 0.0
         self.curve, self.window = 0.0, Window()
 
@@ -93,7 +93,6 @@ class Trainer:
 
     def load(self, checkpoint: Checkpoint) -> None:
         """Continues from a checkpoint. Raises UserError when it is damaged or does not fit."""
-        checkpoint.verify("model.safetensors", "ema.safetensors", "train_state.pt")
         try:
             self.model.backbone.load_state_dict(checkpoint.weights("raw"))
             self.ema.backbone.load_state_dict(checkpoint.weights("ema"))
