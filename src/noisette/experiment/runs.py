@@ -5,7 +5,7 @@
     data.json            fingerprint, shape, normaliser, classes, skipped files
     metrics.jsonl        one line a log step
     checkpoints/step-N/  model.safetensors ema.safetensors train_state.pt checksums.json
-    samples/  tensorboard/  report.html
+    samples/  figures/  eval/  tensorboard/  report.html
 
 Files are written under a temporary name, fsynced and renamed; metrics.jsonl is appended to, and a line cut short by a
 crash is dropped. Nothing is ever unpickled.
@@ -314,6 +314,32 @@ class Run:
     @property
     def samples(self) -> Path:
         return self.path / "samples"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures that explain the run, written by `noisette explain`."""
+        return self.path / "figures"
+
+    @property
+    def eval_shards(self) -> Path:
+        """Samples that were drawn to be measured, so that a broken-off evaluation goes on and a second one is quick."""
+        return self.path / "eval" / "samples"
+
+    def save_evaluation(self, name: str, evaluation: Mapping[str, Any]) -> Path:
+        """Writes eval/NAME.json: {"rows": [...], ...}; one of that name is replaced."""
+        path = self.path / "eval" / f"{name}.json"
+        write_json(path, evaluation)
+        return path
+
+    def evaluations(self) -> list[dict[str, Any]]:
+        """What is in eval/*.json, oldest first; what cannot be read is left out."""
+        found = []
+        for path in sorted(self.path.glob("eval/*.json"), key=lambda p: (p.stat().st_mtime, p.name)):
+            with contextlib.suppress(ValueError, OSError):
+                value = json.loads(path.read_text(encoding="utf-8"))
+                if isinstance(value, dict) and isinstance(value.get("rows"), list):
+                    found.append(value)
+        return found
 
     def preview_path(self, step: int) -> Path:
         return self.samples / f"preview-{step:07d}.png"

@@ -1,0 +1,126 @@
+"""What every verb of the command line stands on: the app, its errors, and the options that several verbs share."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from noisette import __version__
+from noisette.errors import UserError
+
+USER_ERROR = 2
+SETTING = re.compile(r"--([a-z][a-z_0-9]*\.[A-Za-z_0-9.]+)(=.*)?")
+SET_VERBS = ("train", "check", "demo")
+
+app = App(
+    name="noisette",
+    help="Train, sample, measure and explain small diffusion models.",
+    version=__version__,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+data_group, budget_group = Group("Data", sort_key=1), Group("Budget (one of them; 2 minutes by default)", sort_key=0)
+
+Classes = Annotated[str | None, Parameter(group=data_group, help="Only these classes, separated by commas.")]
+PerClass = Annotated[int | None, Parameter(group=data_group, help="At most this many images of each class.")]
+ImageSize = Annotated[int | None, Parameter(group=data_group, help="Resize and crop to squares of this many pixels.")]
+Grayscale = Annotated[
+    bool | None,
+    Parameter(
+        group=data_group, name="--grayscale", negative="--rgb", help="Force the colours; read from the data otherwise."
+    ),
+]
+Flip = Annotated[bool | None, Parameter(group=data_group, help="Mirror half of the images while training.")]
+Recipe = Annotated[str | None, Parameter(help="A recipe's name or .toml file; chosen by the data's shape otherwise.")]
+Settings = Annotated[
+    list[str] | None,
+    Parameter(
+        name="--set",
+        negative=(),
+        help="Any setting of the run as section.key=value. --section.key value is the same: --optim.lr 0.001",
+    ),
+]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs a command and exits: 0 done, 2 something the user can mend (one line on stderr), 128 + n a signal n."""
+    warnings.showwarning = _warn
+    try:
+        app(dotted(sys.argv[1:] if argv is None else argv), exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+    except (UserError, CycloptsError) as error:
+        fail(str(error), USER_ERROR)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except KeyboardInterrupt:
+        fail("interrupted", 130)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        fail(f"{error.filename or 'a file'}: {error.strerror}", USER_ERROR)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        fail("not enough memory: try a smaller --train.batch, or --image-size", USER_ERROR)
+
+
+def fail(message: str, code: int) -> None:
+    print(f"noisette: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    print(f"noisette: note: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def dotted(tokens: list[str]) -> list[str]:
+    """`--section.key value` or `=value` as `--set section.key=value`, for the verbs that take settings."""
+    if not tokens or tokens[0] not in SET_VERBS:
+        return tokens
+    out: list[str] = []
+    rest = iter(tokens)
+    for token in rest:
+        if token == "--":
+            return [*out, token, *rest]
+        if (match := SETTING.fullmatch(token)) is None:
+            out.append(token)
+            continue
+        key, value = match[1], match[2]
+        if value is None and (value := next(rest, None)) is None:
+            raise UserError(f"--{key}: a value is missing: --{key} VALUE")
+        out += ["--set", f"{key}={value.removeprefix('=') if match[2] else value}"]
+    return out
+
+
+def names(text: str | None) -> list[str] | None:
+    return [name.strip() for name in text.split(",")] if text else None
+
+
+def as_settings(
+    settings: list[str] | None,
+    classes: str | None = None,
+    per_class: int | None = None,
+    image_size: int | None = None,
+    grayscale: bool | None = None,
+    flip: bool | None = None,
+    **train: Any,
+) -> dict[str, Any]:
+    """The options of a verb as settings; those not given are left out."""
+    from noisette.experiment import config
+
+    data = {
+        "classes": names(classes),
+        "per_class": per_class,
+        "image_size": image_size,
+        "color": None if grayscale is None else "grayscale" if grayscale else "rgb",
+        "flip": flip,
+    }
+    given = {f"data.{k}": v for k, v in data.items() if v is not None}
+    given |= {f"train.{k}": v for k, v in train.items() if v is not None}
+    return config.merge(config.overrides(settings or []), given)
