@@ -225,7 +225,7 @@ def test_other_data_under_the_same_name_is_refused(squares: Path, tmp_path: Path
     copy.write_bytes(squares.read_bytes())
     run = tiny(copy, tmp_path / "run", train__steps=4)
     np.savez(copy, x=np.zeros((60, 8, 8, 1), np.uint8), y=np.arange(60) % 2)
-    with pytest.raises(UserError, match="not the images"):
+    with pytest.raises(UserError, match="no longer the images"):
         for _ in train.train(train.continued(run, {"steps": 2})):
             pass
 

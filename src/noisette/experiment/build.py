@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisette.data.spec import DataSpec
+from noisette.data.pipeline import load
+from noisette.data.spec import DataSpec, ImageData
 from noisette.diffusion import denoisers, objectives, samplers, schedules
 from noisette.errors import UserError, nearest
 from noisette.experiment.config import (
@@ -100,6 +101,18 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
 
 def data_spec(config: Config) -> DataSpec:
     return DataSpec(**config.data.model_dump())
+
+
+def data(run: Run, progress: Callable[[int, int], None] | None = None) -> ImageData:
+    """The data that a run learned from. Raises UserError when they are gone or have changed."""
+    source = run.config.data.source
+    try:
+        loaded = load(data_spec(run.config), progress)
+    except OSError as error:
+        raise UserError(f"{source}: {error.strerror or error}") from None
+    if loaded.fingerprint != run.data.get("fingerprint", loaded.fingerprint):
+        raise UserError(f"{source}: these are no longer the images that {run.path} was trained on: restore them")
+    return loaded
 
 
 # --- the model ----------------------------------------------------------------------------------------------------

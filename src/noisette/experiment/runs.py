@@ -29,6 +29,7 @@ from noisette.errors import UserError
 from noisette.experiment.config import Config, parse, read_toml
 
 MODEL, EMA, STATE, SUMS = "model.safetensors", "ema.safetensors", "train_state.pt", "checksums.json"
+WEIGHTS = {"ema": EMA, "raw": MODEL}
 
 
 @contextlib.contextmanager
@@ -101,11 +102,17 @@ class Checkpoint:
             "the one before"
         )
 
+    def digest(self, kind: str = "ema") -> str:
+        """The first 16 hex digits of the sha256 of a kind of weights. Raises UserError when they are damaged."""
+        name = WEIGHTS[kind]
+        self.verify(name)
+        return str(json.loads((self.path / SUMS).read_text())[name])[:16]
+
     def weights(self, kind: str = "ema") -> dict[str, Any]:
         """The tensors of the net: kind ema or raw. Raises UserError when damaged."""
         from safetensors.torch import load_file
 
-        name = {"ema": EMA, "raw": MODEL}[kind]
+        name = WEIGHTS[kind]
         self.verify(name)
         return load_file(self.path / name)
 

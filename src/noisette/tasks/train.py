@@ -160,11 +160,7 @@ def train(run: Run, data: ImageData | None = None, stopped: Callable[[], int] = 
 
 def _train(run: Run, data: ImageData | None, stopped: Callable[[], int]) -> Iterator[TrainStep]:
     begun = time.perf_counter()
-    data = load(build.data_spec(run.config)) if data is None else data
-    if data.fingerprint != run.data["fingerprint"]:
-        raise UserError(
-            f"{run.config.data.source}: these are not the images that {run.path} was trained on: restore them"
-        )
+    data = build.data(run) if data is None else data
     run, trainer = _prepare(run, data)
     run.rewind(trainer.step)
     run.update_meta(state="training")

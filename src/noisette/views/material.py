@@ -60,17 +60,9 @@ class Material:
     @cached_property
     def images(self) -> ImageData:
         """The data that the run learned from. Raises UserError when it is gone or has changed."""
-        from noisette.data import load
         from noisette.experiment import build
 
-        source = self.config.data.source
-        try:
-            data = load(build.data_spec(self.config))
-        except OSError as error:
-            raise UserError(f"{source}: {error.strerror or error}") from None
-        if data.fingerprint != self.data.get("fingerprint", data.fingerprint):
-            raise UserError(f"{source}: these are no longer the images that the run was trained on")
-        return data
+        return build.data(self.run)
 
 
 def _or_empty(read: Callable[[], dict[str, Any]]) -> dict[str, Any]:
