@@ -32,6 +32,10 @@ PALETTE = {
     "accent": "#2a6fb0",
     "accent-soft": "#b4cfe8",
     "second": "#c4571b",
+    "third": "#2e8b57",
+    "fourth": "#8a4fb5",
+    "fifth": "#a5850f",
+    "sixth": "#c2407f",
 }
 """The names under which a page's style sheet has these colours, and what they are on white paper."""
 
@@ -77,12 +81,13 @@ def _style() -> Iterator[None]:
 
 
 @contextmanager
-def _axes(x: str, y: str) -> Iterator[tuple[Figure, Axes]]:
+def plot(x: str, y: str, size: tuple[float, float] = SIZE) -> Iterator[tuple[Figure, Axes]]:
+    """A figure with one pair of axes, named x and y, of this size in inches."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     with _style():
-        figure = Figure(figsize=SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(x)
         axes.set_ylabel(y)
@@ -118,13 +123,14 @@ def themed(text: str) -> str:
 
 def series(rows: Rows, key: str, x: str = "step") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(x, values) of a key where both are finite numbers."""
-    pairs = [(row[x], row[key]) for row in rows if _finite(row.get(x)) and _finite(row.get(key))]
+    pairs = [(row[x], row[key]) for row in rows if finite(row.get(x)) and finite(row.get(key))]
     found = np.array(pairs, np.float64).reshape(-1, 2)
     return found[:, 0], found[:, 1]
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def finite(value: Any) -> bool:
+    """Whether a value read from JSON is a number to draw."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def smooth(values: NDArray[np.float64], share: float = SMOOTH) -> NDArray[np.float64]:
@@ -149,7 +155,7 @@ def final_by_time(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]
 
     Bins are weighted by how many images fell into them.
     """
-    rows = [row for row in rows if row.get("loss_t") and _finite(row.get("step"))]
+    rows = [row for row in rows if row.get("loss_t") and finite(row.get("step"))]
     if not rows:
         return np.empty(0), np.empty(0)
     last = rows[-1]
@@ -160,7 +166,7 @@ def final_by_time(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]
             continue
         weights = row.get("count_t") or [1] * bins
         for k, (value, weight) in enumerate(zip(row["loss_t"], weights, strict=False)):
-            if _finite(value) and _finite(weight) and weight > 0:
+            if finite(value) and finite(weight) and weight > 0:
                 total[k] += value * weight
                 count[k] += weight
     seen = count > 0
@@ -172,7 +178,7 @@ def last_held_out_by_time(rows: Rows) -> tuple[NDArray[np.float64], NDArray[np.f
     for row in reversed(rows):
         values = row.get("val_loss_t")
         if values:
-            pairs = [((k + 0.5) / len(values), v) for k, v in enumerate(values) if _finite(v)]
+            pairs = [((k + 0.5) / len(values), v) for k, v in enumerate(values) if finite(v)]
             found = np.array(pairs, np.float64).reshape(-1, 2)
             return found[:, 0], found[:, 1]
     return np.empty(0), np.empty(0)
@@ -187,7 +193,7 @@ def loss(rows: Rows) -> Figure | None:
     checked, held_out = series(rows, "val_loss")
     if not len(values) and not len(held_out):
         return None
-    with _axes("step", "loss") as (figure, axes):
+    with plot("step", "loss") as (figure, axes):
         axes.set_xlim(0, max(1.0, *steps[-1:], *checked[-1:]))
         if len(values):
             axes.plot(*thin(steps, values), color=PALETTE["accent-soft"], lw=0.8)
@@ -198,17 +204,17 @@ def loss(rows: Rows) -> Figure | None:
             )
         drawn = np.concatenate([values, held_out])
         if drawn.min() > 0 and drawn.max() / drawn.min() > 4:
-            _log_axis(axes, drawn)
-        _legend(axes)
+            log_axis(axes, drawn)
+        legend(axes)
     return figure
 
 
-def _legend(axes: Axes) -> None:
+def legend(axes: Axes) -> None:
     """Above the axes, where no curve can run through it."""
     axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=3, borderaxespad=0, columnspacing=1.4)
 
 
-def _log_axis(axes: Axes, drawn: NDArray[np.float64]) -> None:
+def log_axis(axes: Axes, drawn: NDArray[np.float64]) -> None:
     """A logarithmic y axis with plain numbers at 1, 2 and 5 of each decade."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -226,7 +232,7 @@ def _simple(rows: Rows, key: str, y: str, format_y: Callable[[float], str]) -> F
     steps, values = series(rows, key)
     if not len(values):
         return None
-    with _axes("step", y) as (figure, axes):
+    with plot("step", y) as (figure, axes):
         axes.set_xlim(0, max(1.0, steps[-1]))
         axes.plot(*thin(steps, values), color=PALETTE["accent"], lw=1.4)
         axes.set_ylim(bottom=0, top=1.08 * max(float(values.max()), 1e-12))
@@ -244,17 +250,32 @@ def learning_rate(rows: Rows) -> Figure | None:
     return _simple(rows, "lr", "learning rate", lambda v: f"{v:g}")
 
 
+def proxy(rows: Rows) -> Figure | None:
+    """The quick Fréchet distance that was logged while it trained, over steps."""
+    steps, values = series(rows, "proxy_fd")
+    if not len(values):
+        return None
+    with plot("step", "Fréchet distance, quick") as (figure, axes):
+        axes.plot(steps, values, "o-", color=PALETTE["accent"], ms=3, lw=1.4)
+        axes.set_xlim(0, max(1.0, steps[-1]))
+        if values.min() > 0 and values.max() / values.min() > 4:
+            log_axis(axes, values)
+        else:
+            axes.set_ylim(bottom=0, top=1.08 * max(float(values.max()), 1e-12))
+    return figure
+
+
 def gradient(rows: Rows) -> Figure | None:
     """Norm of the gradient before clipping, over steps."""
     steps, values = series(rows, "grad_norm")
     if not len(values):
         return None
-    with _axes("step", "norm of the gradient") as (figure, axes):
+    with plot("step", "norm of the gradient") as (figure, axes):
         axes.set_xlim(0, max(1.0, steps[-1]))
         axes.plot(*thin(steps, values), color=PALETTE["accent-soft"], lw=0.8)
         axes.plot(*thin(steps, smooth(values)), color=PALETTE["accent"], lw=1.6)
         if values.min() > 0 and values.max() / values.min() > 4:
-            _log_axis(axes, values)
+            log_axis(axes, values)
     return figure
 
 
@@ -264,7 +285,7 @@ def loss_by_time(rows: Rows) -> Figure | None:
     checked, held_out = last_held_out_by_time(rows)
     if not len(t) and not len(checked):
         return None
-    with _axes("t  (0 clean, 1 noise)", "loss") as (figure, axes):
+    with plot("t  (0 clean, 1 noise)", "loss") as (figure, axes):
         if len(t):
             axes.plot(t, values, "o-", color=PALETTE["accent"], ms=3, lw=1.4, label="training, last fifth")
         if len(checked):
@@ -272,8 +293,8 @@ def loss_by_time(rows: Rows) -> Figure | None:
         axes.set_xlim(0, 1)
         drawn = np.concatenate([values, held_out])
         if drawn.min() > 0 and drawn.max() / drawn.min() > 8:
-            _log_axis(axes, drawn)
-        _legend(axes)
+            log_axis(axes, drawn)
+        legend(axes)
     return figure
 
 
@@ -283,7 +304,7 @@ def schedule_signal(schedule: NoiseSchedule) -> Figure:
 
     t = np.linspace(0, 1, 201)
     signal = np.array([float(schedule.alpha_bar(float(v))) for v in t]).clip(0, 1)
-    with _axes("t  (0 clean, 1 noise)", "share of the amplitude") as (figure, axes):
+    with plot("t  (0 clean, 1 noise)", "share of the amplitude") as (figure, axes):
         axes.plot(t, signal**0.5, color=PALETTE["accent"], lw=1.6, label="signal  √α̅")
         axes.plot(t, (1 - signal) ** 0.5, color=PALETTE["second"], lw=1.6, label="noise  √(1 − α̅)")
         axes.plot(t, signal, color=PALETTE["muted"], lw=1.1, ls=(0, (4, 3)), label="α̅")
@@ -291,7 +312,7 @@ def schedule_signal(schedule: NoiseSchedule) -> Figure:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
-        _legend(axes)
+        legend(axes)
     return figure
 
 
@@ -300,7 +321,7 @@ def schedule_log_snr(schedule: NoiseSchedule) -> Figure:
     t = np.linspace(schedule.t_min, 1, 201)
     values = np.array([float(schedule.log_snr(float(v))) for v in t])
     finite = np.isfinite(values)
-    with _axes("t  (0 clean, 1 noise)", "log-SNR (nats)") as (figure, axes):
+    with plot("t  (0 clean, 1 noise)", "log-SNR (nats)") as (figure, axes):
         axes.axhline(0, color=PALETTE["muted"], lw=0.8, ls=(0, (4, 3)))
         axes.annotate("as much noise as signal", (0.99, 0), xytext=(0, 3), textcoords="offset points", ha="right")
         axes.plot(t[finite], values[finite], color=PALETTE["accent"], lw=1.6)
