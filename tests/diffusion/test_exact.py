@@ -188,3 +188,26 @@ def test_refusals():
         Gaussian(torch.zeros(3), torch.eye(2), schedule)
     with pytest.raises(ValueError, match="one std a mean"):
         Mixture(torch.zeros(3, 1), torch.zeros(2), schedule)
+
+
+def test_a_gaussian_fitted_to_samples_has_their_moments():
+    model = correlated_gaussian(quiet("cosine"))
+    data = randn(500, model.mean.numel()) @ torch.linalg.cholesky(covariance(model)).T + model.mean
+    fitted = Gaussian.fitted(data, model.schedule, components=data.shape[1])
+    torch.testing.assert_close(fitted.mean, data.mean(0))
+    torch.testing.assert_close(covariance(fitted), torch.cov(data.T, correction=0))
+
+
+def test_few_components_are_exact_where_the_rest_is_even():
+    """Data that vary in three directions of their own and evenly in all others: three components say it all."""
+    schedule, size = quiet("cosine"), 12
+    axes = torch.linalg.qr(randn(size, size, seed=3)).Q
+    spread = torch.tensor([9.0, 4.0, 2.0] + [0.25] * (size - 3), dtype=F64)
+    flat = torch.linalg.qr(randn(400, size, seed=4) - randn(400, size, seed=4).mean(0)).Q  # orthonormal columns
+    data = (400**0.5 * flat * spread.sqrt() @ axes.T + 0.3).reshape(400, 1, 3, 4)
+    few = Gaussian.fitted(data, schedule, 3, torch.Generator().manual_seed(0))
+    all_of_them = Gaussian.fitted(data, schedule, size)
+    x = randn(6, 1, 3, 4, seed=5)
+    for t in (0.1, 0.5, 0.9):
+        torch.testing.assert_close(few(x, t).x0, all_of_them(x, t).x0, rtol=0, atol=2e-3)
+        torch.testing.assert_close(few.flow(x, t, 0.05), all_of_them.flow(x, t, 0.05), rtol=0, atol=2e-3)

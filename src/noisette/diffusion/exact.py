@@ -8,6 +8,7 @@ one sample, or (K, ...) for K of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,16 +62,50 @@ class Gaussian(_Exact):
         self.mean = mean
         self.variances, self.axes = torch.linalg.eigh(covariance)
         self.variances = self.variances.clamp(min=0)
+        self.rest: Tensor | None = None  # the variance of every direction outside the axes, where they are not all
 
-    def _gain(self, x: Tensor, gain: Tensor) -> Tensor:
-        """x with its principal components scaled: x (N, ...), gain (N, D) or (D,)."""
-        axes = self.axes.to(x)
-        scaled: Tensor = ((x.flatten(1) @ axes) * gain.to(x)) @ axes.T
+    @classmethod
+    def fitted(
+        cls, data: Tensor, schedule: NoiseSchedule, components: int, generator: torch.Generator | None = None
+    ) -> Gaussian:
+        """The Gaussian of these samples, (K, ...): as a denoiser, the best linear one for them.
+
+        Its mean is theirs. The `components` principal axes of the largest variance keep theirs, and all other
+        directions share what is left of it evenly (Tipping & Bishop 1999, eq. 8); with as many components as a sample
+        has elements, the covariance is exact. Fewer are found by subspace iteration (Halko et al. 2011, alg. 4.4)
+        from a start that `generator` draws.
+        """
+        flat = data.flatten(1)
+        mean, (count, size) = flat.mean(0), flat.shape
+        centred = flat - mean
+        if components >= size:
+            return cls(mean.reshape(data.shape[1:]), centred.T @ centred / count, schedule)
+        axes = torch.randn(size, components, generator=generator).to(flat)
+        for _ in range(4):
+            axes = torch.linalg.qr(centred.T @ (centred @ axes)).Q
+        fitted = cls.__new__(cls)
+        _Exact.__init__(fitted, schedule)
+        fitted.mean = mean.reshape(data.shape[1:])
+        fitted.variances, turn = torch.linalg.eigh((centred @ axes).T @ (centred @ axes) / count)
+        fitted.variances, fitted.axes = fitted.variances.clamp(min=0), axes @ turn
+        left = centred.square().sum() / count - fitted.variances.sum()
+        fitted.rest = left.clamp(min=0) / (size - components)
+        return fitted
+
+    def _gain(self, x: Tensor, gain: Callable[[Tensor], Tensor]) -> Tensor:
+        """x (N, ...) with its principal components scaled: variances (D,) -> gain (N, D) or (D,)."""
+        axes, flat = self.axes.to(x), x.flatten(1)
+        scaled, scale = torch.zeros_like(flat), gain(self.variances).to(x)
+        if self.rest is not None:
+            base = gain(self.rest.reshape(1)).to(x)
+            scaled, scale = base * flat, scale - base
+        scaled += (flat @ axes) * scale @ axes.T
         return scaled.reshape(x.shape)
 
     def posterior_mean(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-        a, s, c = alpha.reshape(-1, 1), sigma.reshape(-1, 1), self.variances.to(x)
-        return self.mean.to(x) + self._gain(x - alpha * self.mean.to(x), a * c / (a**2 * c + s**2))
+        a, s = alpha.reshape(-1, 1), sigma.reshape(-1, 1)
+        mean = self.mean.to(x)
+        return mean + self._gain(x - alpha * mean, lambda c: a * c.to(x) / (a**2 * c.to(x) + s**2))
 
     def flow(self, x: Tensor, t: Time, s: Time = 0.0) -> Tensor:
         """Where the probability-flow ODE (Song et al. 2021, eq. 13) takes x from time t to time s, exactly.
@@ -78,12 +113,15 @@ class Gaussian(_Exact):
         Each principal component keeps its place in units of the marginal's standard deviation.
         """
         (alpha_t, sigma_t), (alpha_s, sigma_s) = self.schedule.level(t), self.schedule.level(s)
-        variances = self.variances.to("cpu", torch.float64)
-        std_t, std_s = (
-            (a.reshape(-1, 1) ** 2 * variances + b.reshape(-1, 1) ** 2).sqrt()
-            for a, b in ((alpha_t, sigma_t), (alpha_s, sigma_s))
-        )
-        gain = std_s / std_t
+
+        def gain(variances: Tensor) -> Tensor:
+            variances = variances.to("cpu", torch.float64)
+            std_t, std_s = (
+                (a.reshape(-1, 1) ** 2 * variances + b.reshape(-1, 1) ** 2).sqrt()
+                for a, b in ((alpha_t, sigma_t), (alpha_s, sigma_s))
+            )
+            return std_s / std_t
+
         mean = self.mean.to(x)
         return expand(alpha_s, x) * mean + self._gain(x - expand(alpha_t, x) * mean, gain)
 
