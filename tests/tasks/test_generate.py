@@ -11,7 +11,7 @@ from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
 from noisette.tasks.explain import forward
-from noisette.tasks.generate import CHUNK, generate, tile
+from noisette.tasks.generate import CHUNK, generate, noise_of, tile
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -33,6 +33,29 @@ def test_frames_go_from_noise_to_the_sample(trained: Run) -> None:
     assert (frames[-1].x == samples.x).all() and frames[0].x0 is None and frames[1].x0 is not None
     assert frames[0].signal is not None and frames[0].signal < 0.01 and frames[-1].signal == 1.0
     assert all(len(f.x) == CHUNK + 1 for f in frames)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_noise_given_by_hand_is_where_samples_start(trained: Run, sampler: str) -> None:
+    """The noise of the seeds, given back, makes their samples again, what ddpm adds on its way included."""
+    settings = {"sampler": sampler, "steps": 3}
+    many, _ = generate(trained, CHUNK + 2, **settings)
+    noise = noise_of(trained, CHUNK + 2)
+    again, frames = generate(trained, noise=noise, frames=True, **settings)
+    assert (again.x == many.x).all() and again.seeds == many.seeds and len(frames[0].x) == CHUNK + 2
+    alone, _ = generate(trained, noise=noise[5:6].numpy(), seed=5, **settings)
+    assert (alone.x[0] == many.x[5]).all()
+    other, _ = generate(trained, noise=-noise[5:6], seed=5, **settings)
+    assert not (other.x == alone.x).all()
+
+
+def test_noise_that_cannot_be_is_refused(trained: Run) -> None:
+    bad = [torch.zeros(1, 8, 8), torch.zeros(1, 3, 8, 8), torch.zeros(0, 1, 8, 8), torch.full((1, 1, 8, 8), torch.nan)]
+    for noise in [*bad, np.array([["a"]]), np.zeros((1, 1, 8, 8), complex)]:
+        with pytest.raises(UserError, match="the noise"):
+            generate(trained, noise=noise)
+    with pytest.raises(UserError, match="at least one"):
+        noise_of(trained, 0)
 
 
 def test_classes_by_name(trained: Run) -> None:

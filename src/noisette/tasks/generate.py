@@ -100,6 +100,7 @@ def generate(
     classes: Sequence[str] | None = None,
     weights: str = "ema",
     at: int | None = None,
+    noise: Tensor | NDArray[np.floating[Any]] | None = None,
     frames: bool = False,
     progress: Progress | None = None,
     **settings: Any,
@@ -114,6 +115,8 @@ def generate(
         classes: class names to draw from; sample with seed s gets the (s mod count)-th.
         weights: ema or raw.
         at: the step of a checkpoint; the newest by default.
+        noise: (N, C, H, W) standard normal, to start from instead of the noise that the seeds would give; n is then N.
+            The seeds still decide labels, and the noise that a stochastic sampler adds on its way.
         frames: keep every step, from pure noise to the samples.
         settings: keys of SampleConfig (sampler, steps, grid, eta, variance, guidance, interval, clip); what is left
             out or None is as the run's settings say.
@@ -122,14 +125,12 @@ def generate(
         The samples, and the frames (empty unless asked for).
 
     Raises:
-        UserError: a setting, class, checkpoint or weight name that does not exist.
+        UserError: a setting, class, checkpoint or weight name that does not exist; noise of another shape.
     """
-    if n < 1:
-        raise UserError(f"at least one sample must be asked for, got {n}")
-    if seed < 0 or seed + n > 2**32:
-        raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {seed} to {seed + n - 1}")
+    given = None if noise is None else _checked(noise, run.shape.x)
+    n = n if given is None else len(given)
+    seeds = _seeds(n, seed)
     chosen = settings_of(run, **settings)
-    seeds = list(range(seed, seed + n))
     labels = labels_for(run, seeds, classes)
     if labels is None and settings.get("guidance") not in (None, 1):
         raise UserError(f"{run.path}: its net was trained without class labels, so there is nothing to guide by")
@@ -137,7 +138,7 @@ def generate(
     if chosen.variance == "learned" and not model.learn_variance:
         raise UserError(f"{run.path}: its net has not learned a variance: use --variance small or large")
     begun = time.perf_counter()
-    x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress)
+    x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress, noise=given)
     made: dict[str, Any] = {
         **chosen.model_dump(mode="json"),
         "nfe": samplers.network_calls(chosen.sampler, chosen.steps),
@@ -146,6 +147,37 @@ def generate(
         "seconds": round(time.perf_counter() - begun, 3),
     }
     return Samples(x, seeds, labels, run.shape.classes, made), kept
+
+
+def noise_of(run: Run, n: int = 36, seed: int = 0) -> Tensor:
+    """(n, C, H, W) float32: the noise from which `generate` makes the samples of seeds seed, seed + 1, ..."""
+    return samplers.SampleNoise(_seeds(n, seed), run.shape.x)()
+
+
+def _seeds(n: int, first: int) -> list[int]:
+    """first, first + 1, ...: one for each of n samples. Raises UserError for none, or out of range."""
+    if n < 1:
+        raise UserError(f"at least one sample must be asked for, got {n}")
+    if first < 0 or first + n > 2**32:
+        raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {first} to {first + n - 1}")
+    return list(range(first, first + n))
+
+
+def _checked(noise: Tensor | NDArray[np.floating[Any]], shape: tuple[int, ...]) -> Tensor:
+    """Noise as float32 (N, *shape). Raises UserError when it has another shape, or is not numbers."""
+    try:
+        given = torch.as_tensor(noise).detach()
+        if given.is_complex():
+            raise TypeError
+        given = given.to("cpu", torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError("the noise given is not an array of real numbers") from None
+    if given.ndim != 4 or tuple(given.shape[1:]) != shape or not len(given):
+        wanted = ", ".join(map(str, shape))
+        raise UserError(f"the noise must have shape (N, {wanted}), it has {tuple(given.shape)}")
+    if not bool(given.isfinite().all()):
+        raise UserError("the noise given has values that are not finite")
+    return given
 
 
 def draw(
@@ -158,8 +190,12 @@ def draw(
     frames: bool = False,
     progress: Progress | None = None,
     chunk: int = CHUNK,
+    noise: Tensor | None = None,
 ) -> tuple[Images, list[Frame]]:
-    """Samples of one shape (C, H, W) from a denoiser: uint8 (N, H, W, C), and all frames if they are asked for."""
+    """Samples of one shape (C, H, W) from a denoiser: uint8 (N, H, W, C), and all frames if they are asked for.
+
+    `noise` (N, C, H, W) float32 is what they start from, instead of the first noise of their seeds.
+    """
     sampler = build.sampler(settings)
     with build.as_user_errors("sample"):
         ts = samplers.time_grid(model.schedule, settings.steps, settings.grid)
@@ -173,11 +209,15 @@ def draw(
         if labels is not None:
             mine = labels[first : first + count]
             told = torch.from_numpy(np.concatenate([mine, np.repeat(mine[:1], chunk - count)])).to(device)
-        noise = samplers.SampleNoise(padded, shape, device=device)
-        x = samplers.start(model.schedule, noise, ts[0])
+        source = samplers.SampleNoise(padded, shape, device=device)
+        first_noise = source()  # drawn even where other noise is given, so that what the sampler adds stays the same
+        if noise is not None:
+            theirs = noise[first : first + count]
+            first_noise = torch.cat([theirs, theirs[:1].expand(chunk - count, *shape)]).to(device)
+        x = samplers.start(model.schedule, lambda z=first_noise: z, ts[0])
         denoise = build.wrapped(model, settings, told, null)
         kept = [_frame(model.schedule, ts[0], x[:count])] if frames else []
-        for step in sampler(denoise, x, ts, noise=noise):
+        for step in sampler(denoise, x, ts, noise=source):
             x = step.x
             if frames:
                 kept.append(_frame(model.schedule, step.t, x[:count], step.prediction.x0[:count]))
