@@ -111,7 +111,7 @@ class Inception:
         # TF32 would round the convolutions to ten bits, which moves the distances
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for start in range(0, len(x), self.batch):
-                pixels = torch.from_numpy(np.ascontiguousarray(x[start : start + self.batch])).to(self.device)
+                pixels = torch.from_numpy(x[start : start + self.batch].copy()).to(self.device)
                 ready = self.prepare(pixels).contiguous(memory_format=torch.channels_last)  # a fifth faster on a CPU
                 out[start : start + len(ready)] = self._net(ready).double().cpu().numpy()
         return out
@@ -126,3 +126,51 @@ class Inception:
         size = (cls.SIDE, cls.SIDE)
         large = F.interpolate(planes, size, mode="bicubic", antialias=True, align_corners=False)
         return ((large - 128) / 128).float().expand(-1, 3, -1, -1)
+
+
+class Pixels:
+    """Principal components of the pixels of reference images: no network, any data; sees colour and layout only.
+
+    Images above 32x32 are averaged down to it first. Pixels count from 0 to 1.
+    """
+
+    SIDE = 32
+    FITTED = 1024
+    """Most images that the axes are fitted on, evenly spaced over the reference."""
+
+    name = "pixels"
+    accuracy: float | None = None
+    classes: tuple[str, ...] = ()
+
+    def __init__(self, reference: Images, components: int = 64) -> None:
+        """Raises ValueError for fewer than two images."""
+        if len(checked(reference)) < 2:
+            raise ValueError(f"axes cannot be fitted on {len(reference)} images")
+        rows = np.unique(np.linspace(0, len(reference) - 1, self.FITTED).round().astype(int))
+        self.shape = reference.shape[1:]
+        x = self._flat(reference[rows])
+        self.mean = x.mean(0)
+        _, strength, axes = np.linalg.svd(x - self.mean, full_matrices=False)
+        kept = strength[:components] > 1e-6 * max(strength[0], 1e-6)
+        self.axes = axes[:components][kept] if kept.any() else axes[:1]
+        self.dim = len(self.axes)
+        # of the images, not of the axes: those differ in their last digits from machine to machine
+        state = hashlib.sha256(f"pixels {components} {self.SIDE} {reference[rows].shape}".encode())
+        state.update(np.ascontiguousarray(reference[rows]).tobytes())
+        self.hash = state.hexdigest()[:16]
+
+    def __call__(self, x: Images) -> Features:
+        """Raises ValueError for images of another shape than the reference's."""
+        if checked(x).shape[1:] != self.shape:
+            raise ValueError(f"images of {x.shape[1:]}, but the axes were fitted on {self.shape}")
+        parts = [(self._flat(x[i : i + 1024]) - self.mean) @ self.axes.T for i in range(0, len(x), 1024)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dim))
+
+    def probabilities(self, x: Images) -> Features | None:
+        return None
+
+    @classmethod
+    def _flat(cls, x: Images) -> Features:
+        planes = torch.from_numpy(x.copy()).permute(0, 3, 1, 2).double() / 255
+        height, width = (min(side, cls.SIDE) for side in planes.shape[2:])
+        return np.asarray(F.adaptive_avg_pool2d(planes, (height, width)).flatten(1).numpy())
