@@ -8,9 +8,13 @@ run.report()
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL.Image import Image
+from torch import Tensor
 
 from noisette.data import DataSpec, load
 from noisette.diffusion.denoisers import NetDenoiser
@@ -22,7 +26,8 @@ from noisette.tasks import explain
 from noisette.tasks import generate as _generate
 from noisette.tasks import train as _train
 from noisette.tasks.generate import Frame
-from noisette.views import export
+from noisette.views import export, figures
+from noisette.views import notebook as _notebook
 from noisette.views import report as _report
 
 Watcher = Callable[[_train.TrainStep], None]
@@ -35,6 +40,10 @@ class Samples(_generate.Samples):
         """Writes a grid (.png), arrays (.npz), or one PNG each (a path ending in "/"). Raises UserError."""
         return export.save_samples(self, str(path))
 
+    def picture(self) -> Image:
+        """All samples as one grid, with class names where there are any; a notebook shows it as it is."""
+        return figures.grid(self.x, export.class_names(self))
+
 
 class Trajectory(list[Frame]):
     """The frames from noise to sample, one a step."""
@@ -42,6 +51,10 @@ class Trajectory(list[Frame]):
     def save(self, path: str | Path) -> Path:
         """Writes a labelled strip (.png), an animation (.gif, .webp) or all steps (.npz). Raises UserError."""
         return export.save_trajectory(self, str(path))
+
+    def picture(self, samples: int = export.ROWS, estimates: bool = False) -> Image:
+        """A strip with labelled steps, one row for each of the first `samples`; estimates: of x0, under each."""
+        return figures.strip(self, samples=samples, estimates=estimates)
 
 
 class Run:
@@ -76,6 +89,24 @@ class Run:
         _, frames = _generate.generate(self._run, n, frames=True, **settings)
         return Trajectory(frames)
 
+    def noise(self, n: int = 36, seed: int = 0) -> Tensor:
+        """The noise that `sample` starts from, (n, C, H, W) float32: sample(noise=...) takes this or any other."""
+        return _generate.noise_of(self._run, n, seed)
+
+    def forward(self, images: _generate.Images | None = None, n: int = 1, count: int = 10, seed: int = 0) -> Trajectory:
+        """Images, uint8 (N, H, W, C), on their way to noise in `count` steps; by default n of the run's own data.
+
+        Raises:
+            UserError: the data are gone or have changed.
+        """
+        if images is None:
+            data = build.data(self._run)
+            images = data.x[explain.rows(data, n)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # every frame says how much signal is left
+            schedule = build.schedule(self.config.schedule)
+        return Trajectory(explain.forward(images, schedule, count, seed))
+
     def denoiser(self, weights: str = "ema", at: int | None = None) -> NetDenoiser:
         """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler."""
         return build.trained(self._run, weights, at)[0]
@@ -88,6 +119,10 @@ class Run:
     def report(self) -> Path:
         """Writes report.html into the run folder."""
         return _report.report(self._run)
+
+    def notebook(self, execute: bool = False) -> Path:
+        """Writes test_diffusion.ipynb into the run folder; execute: with its outputs. Raises UserError."""
+        return _notebook.notebook(self._run, execute)
 
 
 def train(

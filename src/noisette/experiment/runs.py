@@ -5,7 +5,7 @@
     data.json            fingerprint, shape, normaliser, classes, skipped files
     metrics.jsonl        one line a log step
     checkpoints/step-N/  model.safetensors ema.safetensors train_state.pt checksums.json
-    samples/  figures/  eval/  tensorboard/  report.html
+    samples/  figures/  eval/  tensorboard/  report.html  test_diffusion.ipynb
 
 Files are written under a temporary name, fsynced and renamed; metrics.jsonl is appended to, and a line cut short by a
 crash is dropped. Nothing is ever unpickled.
@@ -23,39 +23,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from noisette.errors import UserError
 from noisette.experiment.config import Config, parse, read_toml
+from noisette.experiment.files import atomic as atomic
+from noisette.experiment.files import write_json, write_text
 
 MODEL, EMA, STATE, SUMS = "model.safetensors", "ema.safetensors", "train_state.pt", "checksums.json"
 WEIGHTS = {"ema": EMA, "raw": MODEL}
-
-
-@contextlib.contextmanager
-def atomic(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears under `path` whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)  # noqa: PTH101 - mkstemp makes it private
-        os.replace(name, path)  # noqa: PTH105
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic(path) as file:
-        file.write(text.encode())
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def _sha256(path: Path) -> str:
@@ -313,6 +289,10 @@ class Run:
     @property
     def report_path(self) -> Path:
         return self.path / "report.html"
+
+    @property
+    def notebook_path(self) -> Path:
+        return self.path / "test_diffusion.ipynb"
 
     @property
     def board_path(self) -> Path:
