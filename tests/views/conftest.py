@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import evaluations
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,15 +67,23 @@ def empty_run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def make_run(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Callable[..., Run]:
-    """A run with a checkpoint of fresh weights, metrics, previews, data with labels and a skipped file."""
+    """A run with a checkpoint of fresh weights, metrics, previews, data with labels, a skipped file, an evaluation."""
 
-    def make(name: str = "pets", size: int = 8, channels: int = 3, classes: tuple[str, ...] = ("cat", "dog")) -> Run:
+    def make(
+        name: str = "pets",
+        size: int = 8,
+        channels: int = 3,
+        classes: tuple[str, ...] = ("cat", "dog"),
+        settings: dict[str, Any] | None = None,
+        shift: float | None = 0.0,
+    ) -> Run:
         source = tmp_path / "pets"
         for k, folder in enumerate(classes):
             (source / folder).mkdir(parents=True, exist_ok=True)
             for i in range(5):
                 Image.fromarray(noise(size, size, channels, seed=10 * k + i)).save(source / folder / f"{i}.png")
         config = Config().changed({"data.source": str(source), "train.precision": "fp32", **SMALL})
+        config = config.changed(settings or {})
         from noisette.data import load
 
         data = load(build.data_spec(config))
@@ -101,6 +110,8 @@ def make_run(tmp_path: Path, noise: Callable[..., np.ndarray]) -> Callable[..., 
             Image.fromarray(noise(20, 20, 3, seed=step)).save(run.preview_path(step))
         state = build.denoiser(config, run.shape).backbone.state_dict()
         run.save_checkpoint(20, state, state, {})
+        if shift is not None:
+            run.save_evaluation("all", evaluations.whole(shift, step=20))
         return run
 
     return make

@@ -104,10 +104,10 @@ def timing(material: Material) -> Section:
 def _flat(value: Any) -> list[list[str]]:
     """A JSON value as rows of text."""
     if isinstance(value, dict):
-        return [[str(k), _shown(v)] for k, v in value.items()]
+        return [[str(k), as_text(v)] for k, v in value.items()]
     if isinstance(value, list):
-        return [[str(i + 1), _shown(v)] for i, v in enumerate(value)]
-    return [["", _shown(value)]]
+        return [[str(i + 1), as_text(v)] for i, v in enumerate(value)]
+    return [["", as_text(value)]]
 
 
 def settings(material: Material) -> Section:
@@ -123,7 +123,7 @@ def settings(material: Material) -> Section:
     for name in SECTIONS:
         ours, theirs = getattr(material.config, name), getattr(default, name)
         keys = list(type(ours).model_fields)
-        rows = [[f"{name}.{key}", _shown(getattr(ours, key))] for key in keys]
+        rows = [[f"{name}.{key}", as_text(getattr(ours, key))] for key in keys]
         tables.append(Table(rows, name, marked=[getattr(ours, k) != getattr(theirs, k) for k in keys], folded=True))
     return Section("settings", "Settings", text, tables=tables)
 
@@ -136,21 +136,22 @@ ENVIRONMENT = (
 
 def environment(material: Material) -> Section:
     """Environment. Versions and machine."""
-    rows = [[key, _shown(material.meta[key])] for key in ENVIRONMENT if material.meta.get(key) not in (None, "")]
+    rows = [[key, as_text(material.meta[key])] for key in ENVIRONMENT if material.meta.get(key) not in (None, "")]
     if not rows:
         raise UserError("meta.json is missing or says nothing")
     return Section("environment", "Environment", tables=[Table(rows)])
 
 
-def _shown(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A setting or a JSON value as people read it."""
     if value is None:
         return "not set"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
-        return ", ".join(map(_shown, value)) or "none"
+        return ", ".join(map(as_text, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {as_text(v)}" for k, v in value.items())
     if isinstance(value, int):
         return f"{value:,}" if value >= 10_000 else str(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

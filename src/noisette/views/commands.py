@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from noisette.experiment.config import BUDGETS, Config, DataConfig
@@ -16,8 +17,20 @@ def sample(run: Path, n: int, seed: int, *more: str) -> str:
     return _line("sample", run, "-n", n, "--seed", seed, *more)
 
 
-def report(run: Path) -> str:
-    return _line("report", run)
+def report(*runs: Path) -> str:
+    return _line("report", *runs)
+
+
+def evaluate(run: Path, samples: int | None = None, labels: Sequence[str] = (), features: str = "") -> str:
+    """A measurement with this many samples of each of these samplers ("ddim:50"); what is not given is left out."""
+    words: list[object] = [] if samples is None else ["--samples", samples]
+    words += ["--samplers", ",".join(labels)] if labels else []
+    words += ["--features", features] if features else []
+    return _line("evaluate", run, *words)
+
+
+def explain(run: Path, what: str) -> str:
+    return _line("explain", run, what)
 
 
 def check(config: Config) -> str:

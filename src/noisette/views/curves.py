@@ -48,7 +48,7 @@ FINAL = 0.2
 
 
 @contextmanager
-def _style() -> Iterator[None]:
+def style() -> Iterator[None]:
     """Our look, for as long as a figure is made or written."""
     import matplotlib as mpl
 
@@ -86,7 +86,7 @@ def plot(x: str, y: str, size: tuple[float, float] = SIZE) -> Iterator[tuple[Fig
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    with _style():
+    with style():
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot()
         axes.set_xlabel(x)
@@ -99,7 +99,7 @@ def plot(x: str, y: str, size: tuple[float, float] = SIZE) -> Iterator[tuple[Fig
 def svg(figure: Figure, name: str) -> str:
     """The figure as an <svg> element. `name` keeps its inner names apart from those of others on the page."""
     file = io.StringIO()
-    with _style():
+    with style():
         import matplotlib as mpl
 
         mpl.rcParams["svg.hashsalt"] = name
@@ -209,9 +209,10 @@ def loss(rows: Rows) -> Figure | None:
     return figure
 
 
-def legend(axes: Axes) -> None:
-    """Above the axes, where no curve can run through it."""
-    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=3, borderaxespad=0, columnspacing=1.4)
+def legend(axes: Axes, columns: int = 3, size: float = 8.5) -> None:
+    """Above the axes, where no curve can run through it; letters of this size in points."""
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.02, 0.99), "borderaxespad": 0}
+    axes.legend(**place, ncols=columns, columnspacing=1.4, fontsize=size)
 
 
 def log_axis(axes: Axes, drawn: NDArray[np.float64]) -> None:
@@ -251,13 +252,18 @@ def learning_rate(rows: Rows) -> Figure | None:
 
 
 def proxy(rows: Rows) -> Figure | None:
-    """The quick Fréchet distance that was logged while it trained, over steps."""
+    """The quick Fréchet distance that was logged while it trained, over steps, and that of real images."""
     steps, values = series(rows, "proxy_fd")
+    _, floor = series(rows, "proxy_floor")
     if not len(values):
         return None
     with plot("step", "Fréchet distance, quick") as (figure, axes):
-        axes.plot(steps, values, "o-", color=PALETTE["accent"], ms=3, lw=1.4)
+        axes.plot(steps, values, "o-", color=PALETTE["accent"], ms=3, lw=1.4, label="samples")
         axes.set_xlim(0, max(1.0, steps[-1]))
+        if len(floor):
+            axes.axhline(floor[-1], color=PALETTE["muted"], lw=1.1, ls=(0, (4, 3)), label="real images")
+            values = np.append(values, floor[-1])
+            legend(axes)
         if values.min() > 0 and values.max() / values.min() > 4:
             log_axis(axes, values)
         else:

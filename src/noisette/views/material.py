@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from noisette.errors import UserError
 from noisette.experiment.runs import Run
+from noisette.views import scores
 
 if TYPE_CHECKING:
     from noisette.data import ImageData
+    from noisette.diffusion.denoisers import NetDenoiser
     from noisette.diffusion.schedules import NoiseSchedule
     from noisette.tasks.generate import Frame, Samples
 
@@ -50,12 +52,30 @@ class Material:
         return generate(self.run, SAMPLES)[0], generate(self.run, SHOWN_WAYS, frames=True)[1]
 
     @cached_property
+    def model(self) -> NetDenoiser:
+        """The net with its averaged weights. Raises UserError without a usable checkpoint."""
+        from noisette.experiment import build
+
+        return build.trained(self.run)[0]
+
+    @cached_property
     def schedule(self) -> NoiseSchedule:
         from noisette.experiment import build
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the page says it itself
             return build.schedule(self.config.schedule)
+
+    @cached_property
+    def scores(self) -> list[scores.Score]:
+        """What was measured of the run, oldest first."""
+        return scores.read(self.run.evaluations())
+
+    @property
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint, or None."""
+        found = self.run.checkpoints()
+        return found[-1].step if found else None
 
     @cached_property
     def images(self) -> ImageData:

@@ -62,17 +62,12 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Figure:
-    """Cells or drawings with what they show and the command that makes them."""
-
-    parts: Sequence[Cells | Drawing]
-    caption: str
-    command: str
-
-
-@dataclass(frozen=True)
 class Table:
-    """Rows of text. marked: rows to set apart; bars: a share in [0, 1] shown beside each row."""
+    """Rows of text. marked: rows to set apart; bars: a share in [0, 1] shown beside each row.
+
+    wide: many columns of numbers, which a phone shows row by row, each number under its head. In a cell, what follows
+    a line break is smaller: an interval below its value.
+    """
 
     rows: list[list[str]]
     title: str = ""
@@ -80,16 +75,48 @@ class Table:
     marked: list[bool] = field(default_factory=list)
     bars: list[float] = field(default_factory=list)
     folded: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Pictures in rows and columns that stay together; None where there is no picture. side: CSS pixels of one."""
+
+    head: list[str]
+    names: list[str]
+    rows: list[list[Picture | None]]
+    side: int = 96
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Something to look at, with what it shows and the command that makes it; title and text stand above it."""
+
+    parts: Sequence[Cells | Drawing | Matrix | Table]
+    caption: str
+    command: str
+    title: str = ""
+    text: Sequence[str] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is small enough to be kept on one page of paper; what is not breaks between its rows."""
+        return len(self.parts) <= 4 and all(
+            isinstance(p, Drawing) or (isinstance(p, Matrix) and len(p.rows) <= 10) for p in self.parts
+        )
 
 
 @dataclass
 class Section:
+    """A part of a page: text, what is missing and the command that mends it, figures, tables, in this order."""
+
     key: str
     title: str
     text: list[str] = field(default_factory=list)
     figures: list[Figure] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     missing: str = ""
+    command: str = ""
 
 
 def picture(x: NDArray[np.uint8], alt: str, most: int = 256) -> Picture:

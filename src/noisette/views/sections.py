@@ -14,6 +14,7 @@ from noisette.views import commands, curves, figures, words
 from noisette.views.cards import data, environment, settings, timing
 from noisette.views.export import class_names
 from noisette.views.material import SHOWN_WAYS, Material
+from noisette.views.measured import measured
 from noisette.views.parts import Cell, Figure, Section, cells, curve_figure, drawing, picture, preview
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def training(material: Material) -> Section:
     drawings = [
         *drawing(curves.loss(rows), "loss", f"Curve of the loss over steps: {said}.", "Loss"),
         *drawing(curves.loss_by_time(rows), "loss-by-time", _by_time_words(rows), "Loss by noise level"),
+        *drawing(curves.proxy(rows), "proxy", _proxy_words(rows), "Quality on the way"),
         *drawing(curves.gradient(rows), "gradient", "Curve of the gradient's norm over steps.", "Gradient"),
         *drawing(curves.learning_rate(rows), "lr", "Curve of the learning rate over steps.", "Learning rate"),
     ]
@@ -81,7 +83,32 @@ def training(material: Material) -> Section:
     ]
     if by_time := _by_time_words(rows):
         text.append(by_time)
+    if proxy := _proxy_words(rows):
+        text.append(proxy)
     return Section("training", "Training", text, [curve_figure(drawings, commands.report(material.run.path))])
+
+
+def _proxy_words(rows: curves.Rows) -> str:
+    """What the quick distance says, which was measured as it trained; "" where it was not."""
+    steps, values = curves.series(rows, "proxy_fd")
+    if not len(values):
+        return ""
+    best, (_, counts), (_, floor) = (
+        int(values.argmin()),
+        curves.series(rows, "proxy_n"),
+        curves.series(rows, "proxy_floor"),
+    )
+    text = (
+        "The quick Fréchet distance, from few samples in few steps and in the pixels alone, went from "
+        f"{values[0]:.3g} to {values[-1]:.3g}"
+    )
+    if len(counts):
+        text = text.replace("few samples", f"{counts[-1]:.0f} samples")
+    if len(floor):
+        text += f", where as many real pictures come to {floor[-1]:.3g}"
+    if best < len(values) - 1:
+        text += f"; its lowest was {values[best]:.3g} at step {steps[best]:,.0f}"
+    return text + ". It says whether the samples get better, not how good they are."
 
 
 def _by_time_words(rows: curves.Rows) -> str:
@@ -215,6 +242,7 @@ def schedule(material: Material) -> Section:
 
 MAKERS: tuple[Callable[[Material], Section | None], ...] = (
     samples,
+    measured,
     training,
     previews,
     reverse,

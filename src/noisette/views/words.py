@@ -62,6 +62,12 @@ def source_name(config: Config) -> str:
     return (said or parts or ["its data"])[-1]
 
 
+def data_key(config: Config, data: Mapping[str, Any]) -> str:
+    """What tells a run's data, and which of them it learned from, from other data."""
+    found = str(data.get("fingerprint") or f"{config.data.source} {config.data.image_size} {config.data.classes}")
+    return f"{found} {config.data.held_out:g} {config.data.seed}"
+
+
 def losses(rows: curves.Rows) -> dict[str, float]:
     """first, last (training, mean of the last tenth), even, held_out, best and best_step, as far as there are any.
 
@@ -93,10 +99,16 @@ def _evenly(rows: curves.Rows) -> float | None:
 
 
 def summary(
-    name: str, config: Config, meta: Mapping[str, Any], data: Mapping[str, Any], rows: curves.Rows
+    name: str,
+    config: Config,
+    meta: Mapping[str, Any],
+    data: Mapping[str, Any],
+    rows: curves.Rows,
+    quality: Sequence[str] = (),
 ) -> list[str]:
-    """What was trained, on what, for how long, and how it ended: a few sentences, a paragraph each."""
-    return [s for s in (_what(name, config, data), _how_long(config, meta, data), _how_well(rows), _state(meta)) if s]
+    """What was trained, on what, for how long, how it ended, and what is known of its quality: a paragraph each."""
+    told = [_what(name, config, data), _how_long(config, meta, data), _how_well(rows), *quality, _state(meta)]
+    return [paragraph for paragraph in told if paragraph]
 
 
 def _what(name: str, config: Config, data: Mapping[str, Any]) -> str:

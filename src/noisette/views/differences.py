@@ -1,0 +1,188 @@
+"""Which numbers of several runs may be compared, and which differences are larger than the noise. No page, no files."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from noisette.views.scores import REAL_NAMES, Score, order
+
+LEVEL = 0.05
+"""The chance, over all comparisons together, that even one difference is called real and is none."""
+
+Z = 1.959964
+
+WARNINGS = ("memory_closer", "memory_copied")
+"""Metrics that warn of something and rank nothing: they stand side by side and are not tested."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A number that cannot stand beside the others, and why."""
+
+    run: int
+    score: Score
+    reason: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """One metric, measured in the same way for several runs: run -> score, and those that were measured otherwise."""
+
+    metric: str
+    label: str
+    scores: dict[int, Score]
+    apart: list[Apart]
+
+    @property
+    def name(self) -> str:
+        return next(iter(self.scores.values())).name
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Run a is better than run b by `by` +- half (95 %); real says whether that is larger than the noise.
+
+    p is two-sided, from the normal distribution; real is by Holm's method over all differences that were looked at.
+    """
+
+    question: Question
+    a: int
+    b: int
+    by: float
+    half: float
+    p: float
+    real: bool = False
+
+
+def questions(
+    found: Sequence[Sequence[Score]], data: Sequence[str], own: Sequence[str] = (), label: str | None = None
+) -> list[Question]:
+    """What can be compared: for each metric one reference, one way of drawing and one protocol, those of most runs.
+
+    Args:
+        found: the scores of each run that speak for it, without those of real pictures.
+        data: what tells each run's data from other data.
+        own: the runs' own ways of drawing, which come first where several are equally common.
+        label: the way of drawing; the one that most runs were measured with when None.
+    """
+    made = []
+    for metric in order(s.metric for scores in found for s in scores):
+        rows = [(run, s) for run, scores in enumerate(found) for s in scores if s.metric == metric]
+        rows = [(run, s) for run, s in rows if s.value is not None]
+        if not rows:
+            continue
+        reference = _reference(metric, [s for _, s in rows])
+        rows = [(run, s) for run, s in rows if (s.reference, s.space) == reference]
+        chosen = _most([s.label for _, s in rows], own) if label is None or metric == "bits" else label
+        here = {run: s for run, s in rows if s.label == chosen}
+        if not here:
+            continue
+        made.append(_question(metric, chosen, here, rows, data, others=label is None))
+    return made
+
+
+def _reference(metric: str, scores: Sequence[Score]) -> tuple[str, str]:
+    """The reference and space in which a metric is compared: for bits the pictures that were not learned from, for all
+    else the larger reference."""
+    wanted = "held_out" if metric == "bits" else None
+    best = max(scores, key=lambda s: (s.reference == wanted, s.reference_n or 0))
+    return best.reference, best.space
+
+
+def _most(values: Sequence[str], first: Sequence[str]) -> str:
+    """The most frequent one; of several such one of `first`, else the one that comes first."""
+    counts = Counter(values)
+    return max(counts, key=lambda value: (counts[value], value in first))
+
+
+def _question(
+    metric: str,
+    label: str,
+    here: dict[int, Score],
+    rows: Sequence[tuple[int, Score]],
+    data: Sequence[str],
+    others: bool,
+) -> Question:
+    protocols = {run: _protocol(s, data[run]) for run, s in here.items()}
+    counts = Counter(protocols.values())
+    chosen = max(counts, key=lambda p: (counts[p], p.n))
+    apart = [Apart(run, s, chosen.against(protocols[run])) for run, s in here.items() if protocols[run] != chosen]
+    if others:
+        for run in dict.fromkeys(run for run, _ in rows if run not in here):
+            score = next(s for other, s in rows if other == run)
+            apart.append(Apart(run, score, f"drawn with {score.label or 'its own sampler'}, not with {label}"))
+    scores = {run: s for run, s in here.items() if protocols[run] == chosen}
+    return Question(metric, label, scores, sorted(apart, key=lambda a: a.run))
+
+
+@dataclass(frozen=True)
+class _Protocol:
+    """What must be equal for two numbers to compare."""
+
+    data: str
+    reference: str
+    extractor: str
+    hash: str
+    n: int
+    reference_n: int
+
+    def against(self, other: _Protocol) -> str:
+        """Why a number of the other protocol does not compare with those of this one."""
+        if other.data != self.data:
+            return "it is about other data"
+        if other.hash != self.hash:
+            names = [f"{p.extractor or 'unknown'} {p.hash[:6]}".strip() for p in (other, self)]
+            return f"measured in the features of {names[0]}, not of {names[1]}"
+        if other.n != self.n:
+            return f"from {other.n:,} pictures, not {self.n:,}"
+        if other.reference != self.reference:
+            said = [REAL_NAMES.get(p.reference, p.reference) for p in (other, self)]
+            return f"held against {said[0]}, not {said[1]}"
+        return f"held against {other.reference_n:,} pictures, not {self.reference_n:,}"
+
+
+def _protocol(score: Score, data: str) -> _Protocol:
+    return _Protocol(
+        data, score.reference, score.extractor, score.hash, score.n or 0, (score.reference_n or 0) * bool(score.hash)
+    )
+
+
+# --- noise --------------------------------------------------------------------------------------------------------
+
+
+def differences(asked: Sequence[Question]) -> list[Difference]:
+    """Every pair of runs in every question, as far as its numbers have intervals; the better one of a pair first."""
+    found = []
+    for question in asked:
+        if question.metric in WARNINGS:
+            continue
+        known = {run: s for run, s in question.scores.items() if s.error is not None and s.better}
+        for a, b in itertools.combinations(known, 2):
+            found.append(_difference(question, a, b))
+    return _holm(found)
+
+
+def _difference(question: Question, a: int, b: int) -> Difference:
+    """Both errors are independent, or nearly: an interval is over a run's own samples, the reference held fixed."""
+    one, two = question.scores[a], question.scores[b]
+    gap = (one.value or 0.0) - (two.value or 0.0)
+    if (gap < 0) == (one.better == "higher") and gap:
+        a, b = b, a
+    error = math.hypot(one.error or 0.0, two.error or 0.0)
+    p = math.erfc(abs(gap) / error / math.sqrt(2)) if error else float(not gap)
+    return Difference(question, a, b, abs(gap), Z * error, p)
+
+
+def _holm(found: Sequence[Difference]) -> list[Difference]:
+    """Marks as real what Holm's step-down method (1979) rejects at LEVEL, so that all of them hold together."""
+    ranked = sorted(range(len(found)), key=lambda i: found[i].p)
+    real = set()
+    for rank, i in enumerate(ranked):
+        if found[i].p > LEVEL / (len(found) - rank):
+            break
+        real.add(i)
+    return [Difference(d.question, d.a, d.b, d.by, d.half, d.p, real=i in real) for i, d in enumerate(found)]
