@@ -26,8 +26,10 @@ from noisette.tasks import explain
 from noisette.tasks import generate as _generate
 from noisette.tasks import train as _train
 from noisette.tasks.generate import Frame
+from noisette.views import comparison as _comparison
 from noisette.views import export, figures
 from noisette.views import notebook as _notebook
+from noisette.views import pdf as _pdf
 from noisette.views import report as _report
 
 Watcher = Callable[[_train.TrainStep], None]
@@ -116,9 +118,12 @@ class Run:
         self._run = _follow(_train.continued(self._run, more), None, watch)
         return self
 
-    def report(self) -> Path:
-        """Writes report.html into the run folder."""
-        return _report.report(self._run)
+    def report(self, out: str | Path | None = None, *, pdf: bool = False) -> Path:
+        """Writes the report, report.html in the run folder by default; pdf: prints it beside it too.
+
+        Returns where it is, the PDF if there is one. Raises UserError.
+        """
+        return _printed(_report.report(self._run, out), pdf)
 
     def notebook(self, execute: bool = False) -> Path:
         """Writes test_diffusion.ipynb into the run folder; execute: with its outputs. Raises UserError."""
@@ -169,6 +174,19 @@ def open(path: str | Path) -> Run:
     return Run(runs.Run.open(path))
 
 
+def compare(*given: Run | str | Path, out: str | Path | None = None, pdf: bool = False) -> Path:
+    """Writes a page that compares runs, comparison.html beside them by default; pdf: prints it beside it too.
+
+    Returns where it is, the PDF if there is one. Raises UserError: fewer than two runs, one twice, a bad place.
+    """
+    opened = [one._run if isinstance(one, Run) else runs.Run.open(one) for one in given]
+    return _printed(_comparison.compare(opened, out), pdf)
+
+
+def _printed(page: Path, pdf: bool) -> Path:
+    return _pdf.write(page)[0] if pdf else page
+
+
 def check(data: str | Path, **settings: Any) -> _check.Preflight:
     """A look at the data before training; see noisette.tasks.check.check."""
     return _check.check(str(data), settings.pop("settings", {}), **settings)
@@ -181,6 +199,7 @@ __all__ = [
     "Trajectory",
     "UserError",
     "check",
+    "compare",
     "explain",
     "load",
     "open",
