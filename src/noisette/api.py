@@ -26,6 +26,7 @@ from noisette.tasks import explain
 from noisette.tasks import generate as _generate
 from noisette.tasks import train as _train
 from noisette.tasks.generate import Frame
+from noisette.views import bundle as _bundle
 from noisette.views import comparison as _comparison
 from noisette.views import export, figures
 from noisette.views import notebook as _notebook
@@ -128,6 +129,12 @@ class Run:
     def notebook(self, execute: bool = False) -> Path:
         """Writes test_diffusion.ipynb into the run folder; execute: with its outputs. Raises UserError."""
         return _notebook.notebook(self._run, execute)
+
+    def bundle(
+        self, out: str | Path | None = None, *, name: str | None = None, number: str | None = None, suffix: str = "07"
+    ) -> Path:
+        """Packs the run to hand it on, see noisette.views.bundle.bundle; the zip. Raises UserError."""
+        return _bundle.bundle(self._run, out, name, number, suffix)
 
 
 def train(

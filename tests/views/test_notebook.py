@@ -12,6 +12,7 @@ import pytest
 from tiny import tiny
 
 import noisette as nt
+from noisette.cli import main
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
@@ -29,9 +30,10 @@ def outputs(path: Path) -> list[dict[str, Any]]:
     return [o for cell in nbformat.read(path, as_version=4).cells for o in cell.get("outputs", ())]
 
 
-def test_it_is_a_valid_notebook_with_the_runs_facts(run: Run) -> None:
-    path = notebook.notebook(run)
-    assert path == run.path / "test_diffusion.ipynb"
+def test_it_is_a_valid_notebook_with_the_runs_facts(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["notebook", str(run.path)])
+    path = run.path / "test_diffusion.ipynb"
+    assert capsys.readouterr().out == f"{path}\n"
     content = nbformat.read(path, as_version=4)
     nbformat.validate(content)
     assert not outputs(path) and content.metadata.kernelspec.name == "python3"

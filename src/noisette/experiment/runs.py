@@ -135,6 +135,27 @@ class Run:
             raise UserError(f"{path}: not a run folder (it has no config.toml){_list_runs()}")
         return cls(path, parse(read_toml(path / "config.toml"), str(path / "config.toml")))
 
+    def linked(self, path: Path, config: Config, data: Mapping[str, Any], meta: Mapping[str, Any], whole: bool) -> Run:
+        """A new run folder with other facts and links to this one's files: those that can be looked at (whole), or
+        what sampling needs, the averaged weights of the newest checkpoint, with metrics and evaluations."""
+        made = Run.create(path, config, data, meta)
+        newest = self.checkpoint().path.relative_to(self.path).as_posix()
+        looked_at = (
+            "checkpoints/step-*/*.safetensors",
+            f"checkpoints/step-*/{SUMS}",
+            "samples/preview-*",
+            "figures/**/*",
+        )
+        patterns = looked_at if whole else (f"{newest}/{EMA}", f"{newest}/{SUMS}")
+        for file in (f for p in ("metrics.jsonl", "eval/*.json", *patterns) for f in self.path.glob(p) if f.is_file()):
+            place = path / file.relative_to(self.path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                place.symlink_to(file.resolve())
+            except OSError:  # a system without links, or where they need rights
+                shutil.copyfile(file, place)
+        return made
+
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """For training: one process a run. Raises UserError when another one has it."""

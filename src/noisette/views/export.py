@@ -20,14 +20,14 @@ from noisette.views import figures
 if TYPE_CHECKING:
     from noisette.tasks.generate import Frame, Samples
 
-Kind = Literal["samples", "trajectory", "forward"]
+Kind = Literal["samples", "trajectory", "forward", "bundle"]
 
 FOLDER = "/"
 SUFFIXES: dict[str, dict[str, str]] = {
     "samples": {".png": "grid", ".npz": "arrays", FOLDER: "a folder of single PNGs"},
     "trajectory": {".png": "strip", ".gif": "animation", ".webp": "animation", ".npz": "every step"},
 }
-SUFFIXES["forward"] = SUFFIXES["trajectory"]
+SUFFIXES |= {"forward": SUFFIXES["trajectory"], "bundle": {".zip": "a folder, packed"}}
 
 ROWS = 8
 """Samples in a strip, unless said otherwise: more rows are more of the same."""

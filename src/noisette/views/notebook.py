@@ -15,7 +15,8 @@ from typing import Any
 
 from noisette.errors import UserError
 from noisette.experiment.runs import Run, write_text
-from noisette.views import words
+from noisette.views import report, words
+from noisette.views.material import Material
 
 TIMEOUT = 3600
 """Seconds that one cell may take."""
@@ -61,8 +62,8 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
     from noisette.experiment import build
 
     run.checkpoint()
-    config, shape, rows = run.config, run.shape, run.metrics()
-    sample, found = config.sample, words.losses(rows)
+    material, config, shape = Material(run), run.config, run.shape
+    sample, found = config.sample, words.losses(material.rows)
     stochastic = sample.sampler == "ddpm" or (sample.sampler == "ddim" and sample.eta > 0)
     told = build.conditional(config, shape)
     environment = Environment(
@@ -70,8 +71,8 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
     )
     text = environment.get_template("notebook.j2").render(
         name=run.path.resolve().name,
-        summary=words.summary(run.path.resolve().name, config, run.meta, run.data, rows),
-        facts=_facts(run),
+        summary=report.summary(material, Path(place)),
+        facts=_facts(material),
         version=noisette.__version__,
         place=json.dumps(place, ensure_ascii=False),
         shape=list(shape.x),
@@ -79,7 +80,7 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
         stochastic=stochastic,
         sampler=sample.sampler,
         walk=f"The model takes the noise away in {sample.steps} steps of {sample.sampler}.",
-        T=config.schedule.T if _tabled(run) else None,
+        T=material.schedule.steps,
         held_out="held_out" in found,
         losses=f"It went from {found['first']:.3g} to {found['last']:.3g}." if "last" in found else "",
     )
@@ -87,16 +88,16 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
     return [(kind, source.strip()) for kind, source in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
+def _facts(material: Material) -> list[tuple[str, str]]:
     """(what, how) for the table on top: the settings that people ask about first."""
-    config, meta = run.config, run.meta
+    config, meta = material.config, material.meta
     net, optim, objective, sample = config.net, config.optim, config.objective, config.sample
     counted = words.number(meta, "parameters")
     size = f"U-Net, {net.channels} channels x {', '.join(map(str, net.multipliers))}"
-    steps = f", T = {config.schedule.T:,}" if _tabled(run) else ""
+    T = material.schedule.steps
     rows = [
         ("data", words.source_name(config)),
-        ("noise schedule", config.schedule.name + steps),
+        ("noise schedule", config.schedule.name + (f", T = {T:,}" if T else "")),
         ("net", f"{size}, {words.many(counted)} weights" if counted else size),
         ("activation", net.activation),
         ("the net predicts", objective.predicts),
@@ -105,13 +106,6 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("sampler", f"{sample.sampler}, {sample.steps} steps, guidance {sample.guidance:g}"),
     ]
     return [(what, how.replace("|", r"\|")) for what, how in rows]
-
-
-def _tabled(run: Run) -> bool:
-    """Whether the noise schedule is a table of T steps, and no formula."""
-    from noisette.views.material import Material
-
-    return Material(run).schedule.steps is not None
 
 
 def document(cells: list[tuple[str, str]]) -> dict[str, Any]:

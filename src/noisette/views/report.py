@@ -26,15 +26,21 @@ def render(run: Run) -> str:
     """The page itself."""
     material = Material(run)
     made = [_made(maker, material) for maker in MAKERS]
-    quality = verdicts.quality(material.scores, run.path, material.newest) if material.newest is not None else []
     return page.render(
         run.name,
         "Noisette report",
-        words.summary(run.name, material.config, material.meta, material.data, material.rows, quality),
+        summary(material, run.path),
         facts(material),
         [section for section in made if section is not None],
         commands.report(run.path),
     )
+
+
+def summary(material: Material, place: Path) -> list[str]:
+    """What the run is and how good, a paragraph each; `place` is its folder as the commands in them name it."""
+    quality = verdicts.quality(material.scores, place, material.newest) if material.newest is not None else []
+    name = material.run.path.resolve().name
+    return words.summary(name, material.config, material.meta, material.data, material.rows, quality)
 
 
 def _made(maker: Callable[[Material], Section | None], material: Material) -> Section | None:
