@@ -186,7 +186,7 @@ def prdc(reference: Array, samples: Array, k: int = 5) -> Prdc:
         recalled += int(hit.any(1).sum())
         recalled_without += (left > 0).sum(0)
     return Prdc(
-        precision=_wilson(among > 0),
+        precision=wilson(among > 0),
         recall=_jackknife(recalled / len(x), recalled_without / len(x), 0.0, 1.0),
         density=_around(float(among.mean()) / k, among / k),
         coverage=_jackknife(covered / len(x), covered_without / len(x), 0.0, 1.0),
@@ -220,7 +220,7 @@ def _squares(a: Array, b: Array) -> Array:
     return np.asarray((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T)
 
 
-def _wilson(hits: NDArray[np.bool_]) -> Estimate:
+def wilson(hits: NDArray[np.bool_]) -> Estimate:
     """A share of independent samples with Wilson's interval, which also holds at 0 and 1."""
     n, p = len(hits), float(hits.mean())
     middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
