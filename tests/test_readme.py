@@ -39,13 +39,13 @@ def run(words: list[str], where: Path, **more: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.slow
-def test_the_five_commands(digits: None, tmp_path: Path) -> None:
+def test_the_commands(digits: None, tmp_path: Path) -> None:
     lines = block("sh")
-    assert len(lines) == 5 and all(line.startswith("noisette ") for line in lines)
+    assert len(lines) == 7 and all(line.startswith("noisette ") for line in lines)
     for line in lines:
         done = run(["sh", "-c", line], tmp_path)
         assert done.returncode == 0, (line, done.stderr)
-    for name in ("digits.png", "way.gif", "forward.png", "runs/first/report.html"):
+    for name in ("digits.png", "way.gif", "forward.png", "runs/first/report.html", "runs/first/figures/interpolation.png"):
         assert (tmp_path / name).stat().st_size > 1000, name
 
 

@@ -22,6 +22,7 @@ from noisette.errors import UserError
 from noisette.experiment import build, runs
 from noisette.experiment.config import Config, merge
 from noisette.tasks import check as _check
+from noisette.tasks import evaluate as _evaluate
 from noisette.tasks import explain
 from noisette.tasks import generate as _generate
 from noisette.tasks import train as _train
@@ -113,6 +114,15 @@ class Run:
     def denoiser(self, weights: str = "ema", at: int | None = None) -> NetDenoiser:
         """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler."""
         return build.trained(self._run, weights, at)[0]
+
+    def evaluate(self, samples: int = 2048, **settings: Any) -> list[dict[str, Any]]:
+        """Measures the run against real images; settings as in noisette.tasks.evaluate.evaluate. The rows found."""
+        return _evaluate.evaluate(self._run, samples, **settings)
+
+    @property
+    def evaluations(self) -> list[dict[str, Any]]:
+        """The rows of all evaluations so far."""
+        return [row for evaluation in self._run.evaluations() for row in evaluation["rows"]]
 
     def resume(self, watch: Watcher | None = None, **more: float) -> Run:
         """Continues an interrupted run; `minutes`, `steps` or `images` extend it by that much."""

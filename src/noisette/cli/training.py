@@ -77,6 +77,7 @@ def train(
     flip: Flip = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     seed: int | None = None,
+    eval_every: int | None = None,
     tensorboard: Annotated[bool | None, Parameter(negative=())] = None,
     settings: Settings = None,
 ) -> None:
@@ -99,11 +100,13 @@ def train(
         auto measures which is faster here.
     seed
         Of the weights, the order of the data, and the noise.
+    eval_every
+        Steps between cheap looks at the quality of the samples: a curve in the report; never by default.
     tensorboard
         Also write curves for TensorBoard into the run folder.
     """
     training = {"minutes": minutes, "steps": steps, "images": images}
-    training |= {"precision": precision, "seed": seed, "tensorboard": tensorboard}
+    training |= {"precision": precision, "seed": seed, "eval_every": eval_every, "tensorboard": tensorboard}
     tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, **training)
     _train(*_begin(data, tree, recipe, out))
 

@@ -102,6 +102,7 @@ class TrainConfig(Section):
     """The budget (one of minutes, steps, images) and how the time is spent.
 
     checks, previews and checkpoints say how often over the whole budget; keep is how many checkpoints stay on disk.
+    eval_every is the number of steps between cheap looks at the quality of the samples, 0 for none.
     """
 
     minutes: float | None = Field(None, gt=0)
@@ -115,6 +116,7 @@ class TrainConfig(Section):
     seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(10, ge=1)
     checks: int = Field(10, ge=0)
+    eval_every: int = Field(0, ge=0)
     previews: int = Field(8, ge=0)
     checkpoints: int = Field(4, ge=1)
     keep: int = Field(6, ge=2)

@@ -20,7 +20,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -339,15 +339,13 @@ class Run:
         write_json(path, evaluation)
         return path
 
+    def evaluation(self, name: str) -> list[dict[str, Any]]:
+        """The rows of eval/NAME.json; none where it is not there or cannot be read."""
+        return next((e["rows"] for e in _evaluations([self.path / "eval" / f"{name}.json"])), [])
+
     def evaluations(self) -> list[dict[str, Any]]:
         """What is in eval/*.json, oldest first; what cannot be read is left out."""
-        found = []
-        for path in sorted(self.path.glob("eval/*.json"), key=lambda p: (p.stat().st_mtime, p.name)):
-            with contextlib.suppress(ValueError, OSError):
-                value = json.loads(path.read_text(encoding="utf-8"))
-                if isinstance(value, dict) and isinstance(value.get("rows"), list):
-                    found.append(value)
-        return found
+        return _evaluations(sorted(self.path.glob("eval/*.json"), key=lambda p: (p.stat().st_mtime, p.name)))
 
     def preview_path(self, step: int) -> Path:
         return self.samples / f"preview-{step:07d}.png"
@@ -356,6 +354,16 @@ class Run:
         """(step, file) of the preview grids, oldest first."""
         found = self.samples.glob("preview-*.png")
         return sorted((int(p.stem.removeprefix("preview-")), p) for p in found if p.stem[8:].isdigit())
+
+
+def _evaluations(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    found = []
+    for path in paths:
+        with contextlib.suppress(ValueError, OSError):
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(value, dict) and isinstance(value.get("rows"), list):
+                found.append(value)
+    return found
 
 
 def _list_runs(folder: Path = Path("runs")) -> str:

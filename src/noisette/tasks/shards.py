@@ -142,7 +142,7 @@ MATTER = {"schedule", "net", "objective"}
 def _kept(file: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], float] | None:
     """What a shard holds; None where it is absent or damaged."""
     try:
-        with np.load(file, allow_pickle=False) as found:
+        with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             x, seconds = found["x"], float(found["seconds"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

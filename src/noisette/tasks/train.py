@@ -12,7 +12,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,11 @@ from noisette.experiment import build
 from noisette.experiment.config import BUDGETS, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Run, Shape, atomic, fresh_path
+from noisette.metrics.distances import FEWEST
 from noisette.tasks import board
 from noisette.tasks.generate import draw, labels_for, tile
 from noisette.tasks.measure import Trial, settle
+from noisette.tasks.proxy import Proxy
 from noisette.tasks.trainer import Trainer
 
 PREVIEWS, PREVIEW_STEPS = 16, 12  # a look at the model must not cost much of its training time
@@ -91,6 +93,11 @@ def start(
     build.check(config, shape)
     if config.train.tensorboard:
         board.need()
+    if config.train.eval_every and len(data.train) < 2 * FEWEST:
+        raise UserError(
+            f"{source}: {len(data.train)} training images are too few for --eval-every, which needs {2 * FEWEST}: "
+            "leave it out"
+        )
     path = Path(out) if out else fresh_path(source)
     info = {
         **data.info,
@@ -164,7 +171,8 @@ def _train(run: Run, data: ImageData | None, stopped: Callable[[], int]) -> Iter
     run, trainer = _prepare(run, data)
     run.rewind(trainer.step)
     run.update_meta(state="training")
-    loop = _Loop(run, trainer, begun - trainer.seconds, run.config.train)
+    proxy = [Proxy(run, data)] if run.config.train.eval_every else []
+    loop = _Loop(run, trainer, begun - trainer.seconds, run.config.train, proxy)
     if trainer.step == 0:
         loop.preview()
     last_saved = time.perf_counter()
@@ -187,6 +195,8 @@ def _train(run: Run, data: ImageData | None, stopped: Callable[[], int]) -> Iter
             loop.check()
         if ended or _due(run.config.train.previews, before, after):
             loop.preview()
+        if (every := run.config.train.eval_every) and (ended or trainer.step % every == 0):
+            loop.evaluate()
         number = stopped()
         late = time.perf_counter() - last_saved > SAFE_EVERY
         if ended or number or late or _due(run.config.train.checkpoints, before, after):
@@ -227,6 +237,7 @@ class _Loop:
     trainer: Trainer
     begun: float
     train: TrainConfig
+    proxy: Sequence[Proxy] = ()
 
     def __post_init__(self) -> None:
         step = self.trainer.step
@@ -246,6 +257,10 @@ class _Loop:
         found = self.trainer.validate()
         if found:
             self.log({**self.trainer.counters(), **found})
+
+    def evaluate(self) -> None:
+        for proxy in self.proxy:
+            self.log({**self.trainer.counters(), **proxy.measure(self.trainer.ema)})
 
     def preview(self) -> None:
         """A sheet of samples from the EMA weights, always from the same noise."""

@@ -1,0 +1,85 @@
+"""The verb evaluate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from noisette.cli.frame import app, names
+from noisette.errors import UserError
+from noisette.views import terminal
+
+
+@app.command
+def evaluate(
+    run: Path,
+    /,
+    *,
+    samples: int = 2048,
+    metrics: str | None = None,
+    samplers: str | None = None,
+    features: Literal["auto", "inception", "classifier", "pixels"] = "auto",
+    minutes: float | None = None,
+    weights: Literal["ema", "raw"] = "ema",
+    at: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Measure a run: how close its samples are to real images, how varied, how clear, and whether they are copies.
+
+    Every number has a 95 % interval and stands beside what two sets of real images give. All of it is kept in the run
+    folder (eval/), where the report finds it; samples are kept too, so that an evaluation that was broken off goes on.
+
+    Parameters
+    ----------
+    run
+        The run folder.
+    samples
+        How many to draw with each sampler.
+    metrics
+        Of fid, kid, prdc (precision, recall, density, coverage), is, bits, memory, clear; all by default.
+    samplers
+        As name:steps, separated by commas: ddpm:1000,ddim:50,dpmpp_2m:20. More settings follow as ddim:50:eta=1. The
+        run's own by default.
+    features
+        What images are compared by: inception (the network that FID is defined on), a classifier trained on the
+        data's own classes, or pixels. auto takes inception for colour images where it is at hand, else the classifier
+        where it reads well, else what there is.
+    minutes
+        How long you can wait: fewer samples are drawn where all would take longer.
+    weights
+        The running average (ema) or the raw ones.
+    at
+        The step of a checkpoint; the newest by default.
+    seed
+        Of the first sample; the next ones count up.
+    """
+    from noisette.experiment.runs import Run
+
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise UserError("--minutes must be more than 0")
+    opened = Run.open(run)
+    from noisette.tasks import evaluate as evaluating
+    from noisette.views import table
+
+    def planned(plan: evaluating.Plan) -> None:
+        if plan.draws:
+            what = f"{plan.n:,} samples with each of {', '.join(plan.labels)}"
+            print(f"Drawing {what}: about {terminal.clock(plan.seconds)}", file=sys.stderr, flush=True)
+
+    with terminal.stages() as progress:
+        rows = evaluating.evaluate(
+            opened,
+            samples,
+            names(metrics) or evaluating.METRICS,
+            names(samplers) or (),
+            features,
+            minutes=minutes,
+            weights=weights,
+            at=at,
+            seed=seed,
+            progress=progress,
+            planned=planned,
+        )
+    print(table.evaluation(rows))
+    print(f"Kept in {opened.path / 'eval'}; noisette report {opened.path} shows them")

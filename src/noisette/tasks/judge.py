@@ -1,0 +1,168 @@
+"""What a run's samples are judged by: an extractor of features, the real images, and a reader of their classes.
+
+Everything that takes long and depends on the data alone (a trained reader, the features of the real images) is kept in
+the cache folder, by the data's fingerprint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisette.data import ImageData, cache, fetch
+from noisette.data.spec import permutation
+from noisette.errors import UserError, nearest
+from noisette.experiment.config import DataConfig
+from noisette.metrics.classifier import Classifier, train
+from noisette.metrics.features import Extractor, Inception, Pixels
+
+FEATURES = ("auto", "inception", "classifier", "pixels")
+
+READS = 0.8
+"""A reader that is right less often on held-out images says nothing about which samples are clear."""
+
+MOST = 10_000
+"""Real images that samples are held against: beyond, a Fréchet distance hardly changes and the features take long."""
+
+_CHOOSE = 0x1D6E  # sets this use of the seed apart from the others
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, done, all)."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """A Progress that shows nothing."""
+
+
+class Judge:
+    """The extractor for a run's data, and its features of the real images.
+
+    Args:
+        data: the images that the run learned from.
+        settings: how they were loaded.
+        features: auto | inception | classifier | pixels. auto is inception for colour images where its file is at hand,
+            else a classifier trained on the data's own labels where it reads at least READS of the held-out images
+            right, else inception, else the principal components of the pixels.
+        progress: told of what takes long.
+
+    Raises:
+        UserError: an unknown name; a classifier without labels; an Inception file that cannot be had.
+    """
+
+    def __init__(self, data: ImageData, settings: DataConfig, features: str = "auto", progress: Progress = silent):
+        if features not in FEATURES:
+            raise UserError(f'unknown features "{features}"{nearest(features, FEATURES)}')
+        self.data, self.settings, self.progress = data, settings, progress
+        self.asked = features
+
+    # --- what it judges with ---
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        if self.asked == "inception":
+            return Inception(fetch.inception_file())
+        if self.asked == "pixels":
+            return self._pixels()
+        if self.asked == "classifier":
+            if self.reader is None:
+                raise UserError(f"{self.settings.source}: no classifier: {self.no_reader}; use --features pixels")
+            return self.reader
+        at_hand = fetch.inception_at_hand()
+        if at_hand is not None and self.data.x.shape[3] == 3:
+            return Inception(at_hand)
+        if self.reads_well and self.reader is not None:
+            return self.reader
+        return Inception(at_hand) if at_hand is not None else self._pixels()
+
+    def _pixels(self) -> Pixels:
+        return Pixels(self.data.x[self.rows("train")])
+
+    @cached_property
+    def no_reader(self) -> str:
+        """Why no classifier can be trained on these data; empty where one can."""
+        labels = self.data.labels
+        if labels is None:
+            return "the images have no classes"
+        if len(np.unique(labels[self.data.train])) < 2:
+            return "there is only one class"
+        return ""
+
+    @cached_property
+    def reader(self) -> Classifier | None:
+        """A classifier of the data's own classes, trained once; None where there are no classes to tell apart."""
+        data = self.data
+        if self.no_reader or data.labels is None:
+            return None
+        place = self._place("readers", f"classifier-{int(self.settings.flip)}.safetensors")
+        if place is not None and place.exists():
+            with contextlib.suppress(UserError, OSError, ValueError, KeyError):
+                return Classifier.load(place)
+        train_rows, held_out = data.train, data.held_out
+        made = train(
+            data.x[train_rows],
+            data.labels[train_rows],
+            data.classes,
+            data.x[held_out],
+            data.labels[held_out],
+            flip=self.settings.flip,
+            progress=lambda done, total: self.progress("Training a reader of the classes, once", done, total),
+        )
+        if place is not None:
+            made.save(place)
+        return made
+
+    @property
+    def reads_well(self) -> bool:
+        """Whether the reader can be trusted to say what a picture shows."""
+        return self.reader is not None and (self.reader.accuracy or 0) >= READS
+
+    # --- the real images ---
+
+    def rows(self, which: str) -> NDArray[np.int64]:
+        """The rows of the training or held-out images, at most MOST of them, always the same."""
+        found = self.data.train if which == "train" else self.data.held_out
+        return found if len(found) <= MOST else np.sort(found[permutation(len(found), _CHOOSE)[:MOST]])
+
+    def real(self, which: str) -> NDArray[np.float64]:
+        """Features of the training ("train") or held-out ("held_out") images of `rows`, (N, D)."""
+        rows = self.rows(which)
+        place = self._place("features", f"{self.extractor.hash}-{which}.npy")
+        if place is not None:
+            with contextlib.suppress(OSError, ValueError, EOFError):
+                found: NDArray[np.float64] = np.load(place, allow_pickle=False)
+                if found.shape == (len(rows), self.extractor.dim):
+                    return found
+        found = self.features(self.data.x[rows], f"Features of {len(rows):,} real images, once")
+        if place is not None:
+            packed = io.BytesIO()
+            np.save(packed, found, allow_pickle=False)
+            with contextlib.suppress(OSError):  # a full disk costs the next evaluation time, not this one its numbers
+                cache.write(place, packed.getvalue())
+        return found
+
+    def features(self, x: NDArray[np.uint8], what: str = "Features") -> NDArray[np.float64]:
+        """(N, H, W, C) -> (N, D) in parts, with progress."""
+        if not len(x):
+            return np.empty((0, self.extractor.dim))
+        parts = []
+        for first in range(0, len(x), PART):
+            parts.append(self.extractor(x[first : first + PART]))
+            self.progress(what, min(len(x), first + PART), len(x))
+        return np.concatenate(parts)
+
+    def _place(self, kind: str, name: str) -> Path | None:
+        """Where something that depends on the data and their split alone is kept; None without a cache folder."""
+        home, settings = cache.folder(), self.settings
+        key = cache.key(kind, FORMAT, self.data.fingerprint, settings.held_out, settings.seed)
+        return None if home is None else home / kind / f"{key}-{name}"
+
+
+PART = 256
+FORMAT = 1
+"""Part of every key: raised when a reader is trained differently."""
