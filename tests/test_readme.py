@@ -45,7 +45,8 @@ def test_the_commands(digits: None, tmp_path: Path) -> None:
     for line in lines:
         done = run(["sh", "-c", line], tmp_path)
         assert done.returncode == 0, (line, done.stderr)
-    for name in ("digits.png", "way.gif", "forward.png", "runs/first/report.html", "runs/first/figures/interpolation.png"):
+    made = ("digits.png", "way.gif", "forward.png", "runs/first/report.html", "runs/first/figures/interpolation.png")
+    for name in made:
         assert (tmp_path / name).stat().st_size > 1000, name
 
 

@@ -216,6 +216,18 @@ def test_a_copying_model_is_told_from_one_that_learned(run: Run, monkeypatch: py
     assert honest["detail"]["verdict"] == "learned" and honest["value"] < 0.05
 
 
+def test_real_images_are_drawn_as_the_model_draws(run: Run) -> None:
+    appointed = judge.Judge(build.data(run), run.config.data, "pixels")
+    labels = appointed.data.labels
+    assert labels is not None
+    even = evaluate._order(appointed, "train", True, 0, 1)
+    free = evaluate._order(appointed, "train", False, 0, 1)
+    assert sorted(even) == sorted(free) == list(range(360))
+    told = labels[appointed.rows("train")]
+    assert all(abs(told[even[:n]].mean() - 0.5) <= 1 / n for n in (10, 61, 200))
+    assert any(abs(told[free[:n]].mean() - 0.5) > 1 / n for n in (10, 61, 200))
+
+
 def test_a_training_can_look_at_its_samples_now_and_then(source: Path, tmp_path: Path) -> None:
     run = tiny(source, tmp_path / "watched", train__eval_every=5, train__steps=12)
     looks = [row for row in run.metrics() if "proxy_fd" in row]

@@ -101,7 +101,7 @@ def evaluate(
     if why := measured.refusal(metrics, plan.n, judge.extractor.dim):
         raise UserError(f"in {minutes:g} minutes, {why}: give more --minutes, or faster samplers")
     planned(plan)
-    found = _real(run, judge, metrics, plan.n)
+    found = _real(model, judge, metrics, plan.n)
     if drawing:
         for label, settings in chosen.items():
             found += _sampler(model, judge, metrics, label, settings, plan.n, seed, progress)
@@ -253,19 +253,20 @@ def _clear(judge: Judge, x: NDArray[np.uint8], labels: NDArray[np.int64] | None,
     return measured.clear(judge.reader.probabilities(x), judge.reader.classes, labels, base)
 
 
-def _real(run: Run, judge: Judge, metrics: Sequence[str], n: int) -> list[Row]:
+def _real(model: shards.Model, judge: Judge, metrics: Sequence[str], n: int) -> list[Row]:
     """Real images against real images: the floor that no model is expected to beat."""
+    run = model.run
     base: Row = {"label": None, "seeds": None, "weights": None, "checkpoint": None}
     inside = {**base, **measured.named(judge.extractor)}
     found: list[Row] = []
     if {"fid", "kid", "prdc"} & {*metrics}:
         train, held_out = judge.real("train"), judge.real("held_out")
         seed = run.config.data.seed
-        order = permutation(len(train), seed, _TRAIN)
+        order = _order(judge, "train", model.labelled, seed, _TRAIN)
         few = min(n, len(train) // 2)  # as many as the model draws, so that the two compare
         pairs = [("train against train", "train", train[order[few:]], train[order[:few]])]
         if len(held_out):
-            order = permutation(len(held_out), seed, _HALVES)
+            order = _order(judge, "held_out", model.labelled, seed, _HALVES)
             half = len(held_out) // 2
             pairs += [
                 ("train against held_out", "train", train, held_out),
@@ -280,6 +281,22 @@ def _real(run: Run, judge: Judge, metrics: Sequence[str], n: int) -> list[Row]:
     if found:
         _save(run, f"real-{judge.extractor.name}", found)
     return found
+
+
+def _order(judge: Judge, which: str, evenly: bool, *key: int) -> NDArray[np.int64]:
+    """A random order of the rows of a split; evenly: the classes in turn, as a model that is told them draws them.
+
+    Even classes lie nearer to the whole than classes at random do, so a floor without them would be too high.
+    """
+    rows = judge.rows(which)
+    order = permutation(len(rows), *key)
+    if not evenly or judge.data.labels is None:
+        return order
+    labels = judge.data.labels[rows][order]
+    turn = np.zeros(len(order), np.int64)
+    for label in np.unique(labels):
+        turn[labels == label] = np.arange(int((labels == label).sum()))
+    return order[np.argsort(turn, kind="stable")]
 
 
 def _bits(model: shards.Model, judge: Judge, progress: Progress) -> list[Row]:
