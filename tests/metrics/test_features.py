@@ -73,7 +73,7 @@ def test_images_of_another_form_are_refused(network: Path) -> None:
 
 
 def test_only_the_very_network_is_loaded(tmp_path: Path) -> None:
-    assert Inception.SHA256 == fetch.INCEPTION.sha256
+    assert fetch.INCEPTION.sha256 == Inception.SHA256
     with pytest.raises(UserError, match="No such file"):
         Inception(tmp_path / "inception.pt")
     (tmp_path / "inception.pt").write_bytes(b"something that would run")
