@@ -68,7 +68,7 @@ def test_every_number_is_a_row_with_its_protocol_in_the_run_folder(run: Run) -> 
     assert json.loads(json.dumps(found)) and len(kept) == len(found)
     for row in found:
         assert set(row) >= ROW and row["extractor"] == "pixels" and len(row["extractor_hash"]) == 16
-        assert row["low"] <= row["value"] <= row["high"]
+        assert row["low"] <= row["value"] <= row["high"] and isinstance(row["interval"], str)
     drawn = one(found, "fid", label="ddpm:6", reference="train")
     assert (drawn["n"], drawn["reference_n"], drawn["nfe"], drawn["seeds"]) == (120, 360, 6, [0, 119])
     assert drawn["weights"] == "ema" and drawn["checkpoint"] == 30 and drawn["seconds"] > 0

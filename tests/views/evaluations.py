@@ -46,7 +46,7 @@ def drawn(label: str, shift: float = 0.0, n: int = 2048, step: int = 614, **more
     detail = {"confidence": 0.9, "first_36": 35 - round(shift), "by_class": by_class}
     rows.append(row("clear", 0.982 - 0.01 * shift, 0.006, n=n, reference=None, detail=detail, **base))
     rows.append(row("asked", 0.993, 0.004, n=n, reference=None, detail={}, **base))
-    memory = {"space": "classifier", "verdict": "These are not copies."}
+    memory = {"space": "pixels", "detail": {"verdict": "learned", "words": "0 of 2048 are: these are not copies."}}
     rows.append(row("memory_closer", 0.051, 0.01, n=n, reference="train", **base, **memory))
     rows.append(row("memory_copied", 0.0, 0.001, n=n, reference="train", **base, **memory))
     return rows

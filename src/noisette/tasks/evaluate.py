@@ -184,7 +184,8 @@ def _sampler(
     base: Row = {
         "real": None,
         "label": label,
-        **settings.model_dump(mode="json"),
+        **settings.model_dump(mode="json", exclude={"interval"}),  # a row's interval is how its bounds were made
+        "guidance_interval": list(settings.interval),
         "nfe": samplers.network_calls(settings.sampler, settings.steps),
         "weights": model.weights,
         "checkpoint": model.step,

@@ -216,10 +216,14 @@ def _by_class(score: Score, way: str) -> list[Drawing]:
 
 
 def _memory(now: Sequence[Score], command: str) -> list[Figure]:
-    rows = [s for s in now if s.metric in MEMORY]
-    if not any(s.value is not None for s in rows):
+    rows = [s for s in now if s.metric in MEMORY and s.value is not None]
+    if not rows:
         return []
-    text = list(dict.fromkeys(str(s.detail["verdict"]) for s in rows if s.detail.get("verdict")))
+    head = verdicts.headline(now)
+    way = head.best.sample if head is not None else rows[0].sample
+    mine = [s for s in rows if s.sample == way] or [s for s in rows if s.sample == rows[0].sample]
+    said = {str(s.detail["words"]): s.space for s in mine if s.detail.get("words")}
+    text = [f"{names(rows)[mine[0].sample]}, compared in {space}: {words}" for words, space in said.items()]
     return [Figure([_memory_table(rows)], "", command, "Did it learn its pictures by heart?", text)]
 
 

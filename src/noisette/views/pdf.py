@@ -125,13 +125,14 @@ def _run(command: Sequence[str]) -> str:
         )
     except OSError as error:
         return error.strerror or str(error)
-    try:
-        _, errors = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return f"it did not end within {SECONDS} s"
-    finally:
-        if process.poll() is None:
-            _end(process)
+    with process:
+        try:
+            _, errors = process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"it did not end within {SECONDS} s"
+        finally:
+            if process.poll() is None:
+                _end(process)
     if process.returncode == 0:
         return ""
     lines = errors.decode(errors="replace").strip().splitlines()
@@ -144,7 +145,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             process.kill()
         else:
             os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _by_library(page: Path, made: Path) -> str:

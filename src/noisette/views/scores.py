@@ -31,12 +31,16 @@ METRICS = {
         "as real pictures it scatters around 0, so it may be negative.",
     ),
     "precision": Metric(
-        "precision", "higher", "The share of samples that lie where real pictures lie: how many look real."
+        "precision",
+        "higher",
+        "The share of samples that lie where real pictures lie: how many look real. Real pictures themselves do not "
+        "come to 100 %.",
     ),
     "recall": Metric(
         "recall",
         "higher",
-        "The share of real pictures that lie where samples lie: how much of their variety the model has.",
+        "The share of real pictures that lie where samples lie: how much of their variety the model has. Real pictures "
+        "themselves do not come to 100 %.",
     ),
     "density": Metric(
         "density",

@@ -96,6 +96,13 @@ def quality(found: Sequence[Score], run: Path, newest: int | None) -> list[str]:
     text += "."
     if said := reading([s for s in now if s.real or s.sample == best.sample]):
         text += f" {said}"
+    if head.floor is not None and best.high is not None and best.high < (head.floor.low or 0.0):
+        text += (
+            " That is nearer to its training pictures than other real pictures are, which no model should be: see "
+            "whether it copies them."
+        )
+    if copied := [s for s in now if s.detail.get("verdict") == "copies" and s.detail.get("words")]:
+        text += f" It copies: {copied[0].detail['words']}"
     return [text, sure(best), *_outdated(now, newest)]
 
 
