@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,6 +12,7 @@ from noisette.data.spec import ImageData
 from noisette.data.stream import to_model
 from noisette.diffusion.samplers import SampleNoise
 from noisette.diffusion.schedules import NoiseSchedule
+from noisette.errors import UserError, nearest
 from noisette.tasks.generate import Frame, images, time_label
 
 
@@ -45,6 +48,15 @@ def spread(labels: NDArray[np.int64] | None, rows: NDArray[np.int64], count: int
     return [row for _, _, row in sorted(keyed)[:count]]
 
 
-def rows(data: ImageData, count: int) -> list[int]:
-    """The training pictures that stand for a data set: the first of each class in turn."""
-    return spread(data.labels, data.train if len(data.train) else data.held_out, count)
+def rows(data: ImageData, count: int, classes: Sequence[str] = ()) -> list[int]:
+    """The training pictures that stand for a data set, or for some of its classes: the first of each class in turn.
+
+    Raises UserError for a class that is not there.
+    """
+    found = data.train if len(data.train) else data.held_out
+    for name in classes:
+        if name not in data.classes or data.labels is None:
+            raise UserError(f'the data have no class "{name}"{nearest(name, data.classes)}')
+    if classes and data.labels is not None:
+        found = found[np.isin(data.labels[found], [data.classes.index(name) for name in classes])]
+    return spread(data.labels, found, count)

@@ -99,10 +99,8 @@ class Judge:
         data = self.data
         if self.no_reader or data.labels is None:
             return None
-        place = self._place("readers", f"classifier-{int(self.settings.flip)}.safetensors")
-        if place is not None and place.exists():
-            with contextlib.suppress(UserError, OSError, ValueError, KeyError):
-                return Classifier.load(place)
+        if self.kept is not None:
+            return self.kept
         train_rows, held_out = data.train, data.held_out
         made = train(
             data.x[train_rows],
@@ -113,9 +111,22 @@ class Judge:
             flip=self.settings.flip,
             progress=lambda done, total: self.progress("Training a reader of the classes, once", done, total),
         )
-        if place is not None:
+        if (place := self._reader_place) is not None:
             made.save(place)
         return made
+
+    @cached_property
+    def kept(self) -> Classifier | None:
+        """The classifier where one was trained before; None otherwise."""
+        place = self._reader_place
+        if place is not None and place.exists():
+            with contextlib.suppress(UserError, OSError, ValueError, KeyError):
+                return Classifier.load(place)
+        return None
+
+    @property
+    def _reader_place(self) -> Path | None:
+        return self._place("readers", f"classifier-{int(self.settings.flip)}.safetensors")
 
     @property
     def reads_well(self) -> bool:

@@ -139,6 +139,17 @@ def grid(
     return canvas
 
 
+def stacked(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Pictures below each other, from the left, on one sheet."""
+    size = (max(p.width for p in pictures), sum(p.height for p in pictures))
+    sheet = Image.new(pictures[0].mode, size, _grey(BACKGROUND, len(pictures[0].getbands())))
+    top = 0
+    for p in pictures:
+        sheet.paste(p, (0, top))
+        top += p.height
+    return sheet
+
+
 def _grey(value: int, channels: int) -> Any:
     return value if channels == 1 else (value,) * 3
 

@@ -10,15 +10,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from noisette.errors import UserError
-from noisette.views import commands, curves, figures, words
+from noisette.views import commands, curves, explained, figures, words
 from noisette.views.cards import data, environment, settings, timing
 from noisette.views.export import class_names
-from noisette.views.material import SHOWN_WAYS, Material
+from noisette.views.health import health
+from noisette.views.material import Material
 from noisette.views.measured import measured
 from noisette.views.parts import Cell, Figure, Section, cells, curve_figure, drawing, picture, preview
 
 if TYPE_CHECKING:
-    from noisette.tasks.generate import Frame, Samples
+    from noisette.tasks.generate import Samples
 
 MOST_PREVIEWS = 12
 
@@ -70,7 +71,6 @@ def training(material: Material) -> Section:
     objective = material.config.objective
     drawings = [
         *drawing(curves.loss(rows), "loss", f"Curve of the loss over steps: {said}.", "Loss"),
-        *drawing(curves.loss_by_time(rows), "loss-by-time", _by_time_words(rows), "Loss by noise level"),
         *drawing(curves.proxy(rows), "proxy", _proxy_words(rows), "Quality on the way"),
         *drawing(curves.gradient(rows), "gradient", "Curve of the gradient's norm over steps.", "Gradient"),
         *drawing(curves.learning_rate(rows), "lr", "Curve of the learning rate over steps.", "Learning rate"),
@@ -81,8 +81,6 @@ def training(material: Material) -> Section:
         "moving average. The held-out loss is that of the averaged weights, always with the same pictures, times and "
         "noise."
     ]
-    if by_time := _by_time_words(rows):
-        text.append(by_time)
     if proxy := _proxy_words(rows):
         text.append(proxy)
     return Section("training", "Training", text, [curve_figure(drawings, commands.report(material.run.path))])
@@ -111,17 +109,6 @@ def _proxy_words(rows: curves.Rows) -> str:
     return text + ". It says whether the samples get better, not how good they are."
 
 
-def _by_time_words(rows: curves.Rows) -> str:
-    t, values = curves.final_by_time(rows)
-    if len(t) < 3:
-        return ""
-    worst, best = int(values.argmax()), int(values.argmin())
-    return (
-        f"By noise level, the loss at the end is largest near t = {t[worst]:.2f} ({values[worst]:.3g}) and smallest "
-        f"near t = {t[best]:.2f} ({values[best]:.3g})."
-    )
-
-
 def previews(material: Material) -> Section:
     """Learning to draw. The same noise at every look."""
     saved = material.run.previews()
@@ -141,113 +128,22 @@ def previews(material: Material) -> Section:
     )
 
 
-def reverse(material: Material) -> Section:
-    """From noise to picture. Some of the samples on their way."""
-    frames = figures.paired(material.drawn[1])
-    chosen = [frames[i] for i in figures.evenly(len(frames), figures.COLUMNS)]
-    parts = []
-    for k in range(len(chosen[0].x)):
-        column = []
-        for i, frame in enumerate(chosen):
-            state = picture(frame.x[k], f"Sample {k + 1} at {_words(figures.caption(frame))}", most=128)
-            pictures = [state]
-            if frame.x0 is not None and i < len(chosen) - 1:
-                alt = f"What the model takes sample {k + 1} to be at {frame.label}"
-                pictures.append(picture(frame.x0[k], alt, most=128))
-            column.append(Cell(pictures, _label(frame)))
-        parts.append(cells(column, 84, 64, 56, f"Seed {k}"))
-    command = commands.sample(material.run.path, len(chosen[0].x), 0, "--trajectory", "trajectory.png")
-    return Section(
-        "reverse",
-        "From noise to picture",
-        [
-            "Above, the state x at each step, from pure noise to the sample. Below it, what the model takes the clean "
-            "picture to be at that moment (its estimate of x0): a blurred guess at first, then more and more certain. "
-            "Under them, the step and the share of the amplitude that is signal.",
-        ],
-        [
-            Figure(
-                parts,
-                "The command draws the states; with --trajectory trajectory.npz it keeps all steps and estimates.",
-                command,
-            )
-        ],
-    )
-
-
-def _words(caption: str) -> str:
-    return caption.replace("\n", ", ")
-
-
-def _label(frame: Frame) -> list[str]:
-    """The step and, where it is known, the remaining signal, short enough to stand under a small picture."""
-    return [frame.label] if frame.signal is None else [frame.label, figures.percent(frame.signal)]
-
-
-def forward(material: Material) -> Section:
-    """From picture to noise. What the model was taught to undo."""
-    from noisette.tasks import explain
-
-    data = material.images
-    rows = explain.rows(data, SHOWN_WAYS)
-    frames = explain.forward(data.x[rows], material.schedule, count=figures.COLUMNS - 1)
-    parts = []
-    for k, row in enumerate(rows):
-        label = "" if data.labels is None else f"Training picture: {data.classes[int(data.labels[row])]}"
-        column = [
-            Cell(
-                [picture(f.x[k], f"Training picture {k + 1} at {_words(figures.caption(f))}", most=128)],
-                _label(f),
-            )
-            for f in frames
-        ]
-        parts.append(cells(column, 84, 56, 56, label))
-    command = commands.forward(material.run.path, len(rows), "forward.png")
-    return Section(
-        "forward",
-        "From picture to noise",
-        [
-            "Pictures from the training data, with more and more of the same noise: the way that the model walks back. "
-            "Under them, the step and the remaining signal."
-        ],
-        [
-            Figure(
-                parts,
-                "The remaining signal is √α̅, the share of the amplitude that is still the picture.",
-                command,
-            )
-        ],
-    )
-
-
-def schedule(material: Material) -> Section:
-    """The noise schedule. How fast the picture drowns."""
-    found = material.schedule
-    terminal = found.terminal_signal
-    left = figures.percent(terminal)
-    if terminal > 0.01:
-        verdict = (
-            f"At t = 1, {left} of the signal is left: x is not pure noise there, though sampling begins as if it were."
-        )
-    else:
-        verdict = f"At t = 1, {left} of the signal is left: that is noise."
-    kind = f"a table of {found.steps:,} steps" if found.steps else "a formula, for any t"
-    drawings = [
-        *drawing(curves.schedule_signal(found), "signal", f"Signal falls from 100 % at t = 0 to {left} at t = 1."),
-        *drawing(curves.schedule_log_snr(found), "log-snr", "The log signal-to-noise ratio falls with t."),
-    ]
-    text = [f"{found.name}: {kind}. {verdict}"]
-    return Section("schedule", "The noise schedule", text, [curve_figure(drawings, commands.report(material.run.path))])
-
-
 MAKERS: tuple[Callable[[Material], Section | None], ...] = (
     samples,
+    health,
     measured,
+    explained.section("neighbours"),
     training,
+    explained.section("loss"),
     previews,
-    reverse,
-    forward,
-    schedule,
+    explained.section("checkpoints"),
+    explained.section("weights"),
+    explained.section("reverse"),
+    explained.section("forward"),
+    explained.section("schedule"),
+    explained.section("guidance"),
+    explained.section("interpolation"),
+    explained.section("samplers"),
     data,
     timing,
     settings,

@@ -1,0 +1,130 @@
+"""From one noise to another: pictures on the way between two of them, under a sampler without chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from noisette.diffusion import samplers
+from noisette.diffusion.denoisers import NetDenoiser
+from noisette.errors import UserError
+from noisette.experiment.config import SampleConfig
+from noisette.tasks.generate import Images, draw
+
+Features = Callable[[Images], NDArray[np.float64]]
+"""uint8 (N, H, W, C) -> (N, D): where distances mean something."""
+
+
+@dataclass(frozen=True)
+class Path:
+    """Pictures from one noise to another.
+
+    share (N,) of the way, from 0 to 1; x uint8 (N, H, W, C); norm (N,) of the noises, as a share of that of pure
+    noise; label: the class that every picture was asked for, None for none.
+    """
+
+    kind: str
+    between: tuple[int, int]
+    label: int | None
+    share: NDArray[np.float64]
+    x: Images
+    norm: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Smoothness:
+    """Distances between neighbours on a path, (N - 1,), and from its first picture to its last, in some features."""
+
+    steps: NDArray[np.float64]
+    ends: float
+
+    @property
+    def unevenness(self) -> float:
+        """The largest step over the mean step: 1 where the path moves evenly, N - 1 where it is a single jump."""
+        mean = float(self.steps.mean())
+        return float(self.steps.max()) / mean if mean > 0 else 1.0
+
+    @property
+    def detour(self) -> float:
+        """How long the path is, in straight lines from its start to its end."""
+        return float(self.steps.sum()) / self.ends if self.ends > 0 else 1.0
+
+
+def lerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """The straight line. Between two independent noises its length falls to 1/sqrt(2) half way: no longer noise."""
+    return (1 - share) * a + share * b
+
+
+def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:
+    """The great circle (Shoemake 1985): every point on it is as long as pure noise is, as DDIM's appendix D.5 does."""
+    cosine = torch.nn.functional.cosine_similarity(a.flatten().double(), b.flatten().double(), dim=0)
+    angle = math.acos(max(-1.0, min(1.0, float(cosine))))
+    if math.sin(angle) < 1e-6:
+        return lerp(a, b, share)
+    return (math.sin((1 - share) * angle) * a + math.sin(share * angle) * b) / math.sin(angle)
+
+
+WAYS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"slerp": slerp, "lerp": lerp}
+
+
+def without_chance(settings: SampleConfig) -> SampleConfig:
+    """These settings with a deterministic sampler: their own where it is one, else ddim without noise."""
+    if settings.sampler == "ddpm":
+        return settings.model_copy(update={"sampler": "ddim", "eta": 0.0})
+    return settings.model_copy(update={"eta": 0.0})
+
+
+def interpolate(
+    model: NetDenoiser,
+    settings: SampleConfig,
+    shape: Sequence[int],
+    between: tuple[int, int] = (0, 1),
+    count: int = 9,
+    *,
+    kind: str = "slerp",
+    label: int | None = None,
+    null: int = 0,
+) -> Path:
+    """`count` pictures from the noise of one seed to that of another, both of them included.
+
+    Args:
+        settings: made deterministic by `without_chance`, so that nothing but the noise changes.
+        shape: (C, H, W) of one picture.
+        between: two different seeds: the ends are the samples that these seeds give.
+        kind: slerp or lerp.
+        label: the class asked for, the same all the way; `null` for none, where the net is told labels.
+        null: the label that means no class.
+
+    Raises:
+        UserError: fewer than 3 pictures, the same seed twice, a seed out of range.
+    """
+    first, last = between
+    if first == last:
+        raise UserError(f"--between needs two different seeds, got {first} twice")
+    if not 0 <= min(between) <= max(between) < 2**32:
+        raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {first} and {last}")
+    if count < 3:
+        raise UserError(f"an interpolation needs at least 3 pictures, got {count}")
+    a, b = samplers.SampleNoise([first, last], shape)()
+    share = np.linspace(0, 1, count)
+    noises = torch.stack([WAYS[kind](a, b, float(s)) for s in share])
+    chosen = without_chance(settings)
+    if label == null:
+        chosen = chosen.model_copy(update={"guidance": 1.0})  # there is no class to be guided to
+    labels = None if label is None else np.full(count, label, np.int64)
+    x, _ = draw(model, chosen, shape, [first] * count, labels, null, chunk=count, noise=noises)
+    norm = noises.flatten(1).double().norm(dim=1).numpy() / math.prod(shape) ** 0.5
+    return Path(kind, between, None if label == null else label, share, x, norm)
+
+
+def smoothness(path: Path, features: Features) -> Smoothness:
+    """How evenly the pictures of a path change."""
+    found = features(path.x)
+    steps = np.linalg.norm(np.diff(found, axis=0), axis=1)
+    return Smoothness(steps, float(np.linalg.norm(found[-1] - found[0])))

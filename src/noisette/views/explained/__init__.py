@@ -1,0 +1,60 @@
+"""What a run can be explained by: each explanation is one function of a Bench, in the order of EXPLANATIONS.
+
+A maker raises NotConcerned where it has nothing to say about the run, and UserError where something that it needs is
+missing. The first sentence of its docstring is its title, the rest what it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from noisette.errors import UserError, nearest
+from noisette.views import commands
+from noisette.views.explained import between, compared, exhibit, levels, ways
+from noisette.views.explained.exhibit import Asked, Bench, Explanation, NotConcerned, save
+from noisette.views.material import Material
+from noisette.views.parts import Section
+
+Maker = Callable[[Bench], Explanation]
+
+EXPLANATIONS: dict[str, Maker] = {
+    "loss": levels.loss,
+    "schedule": levels.schedule,
+    "forward": ways.forward,
+    "reverse": ways.reverse,
+    "checkpoints": compared.checkpoints,
+    "interpolation": between.interpolation,
+    "samplers": compared.samplers,
+    "weights": compared.weights,
+    "guidance": compared.guidance,
+    "neighbours": between.neighbours,
+}
+
+
+def chosen(names: Sequence[str]) -> list[str]:
+    """These explanations, each once, or all where none is named. Raises UserError for an unknown name."""
+    for name in names:
+        if name not in EXPLANATIONS:
+            raise UserError(f'no explanation "{name}"{nearest(name, EXPLANATIONS)}')
+    return list(dict.fromkeys(names)) or list(EXPLANATIONS)
+
+
+def title(key: str) -> str:
+    return (EXPLANATIONS[key].__doc__ or key).split(".")[0]
+
+
+def section(key: str) -> Callable[[Material], Section | None]:
+    """The maker of a report's section from an explanation; None for a run that it does not concern."""
+
+    def made(material: Material) -> Section | None:
+        try:
+            found = EXPLANATIONS[key](Bench(material))
+        except NotConcerned:
+            return None
+        return exhibit.section(found, key, title(key), commands.explain(material.run.path, key))
+
+    made.__name__, made.__doc__ = key, EXPLANATIONS[key].__doc__
+    return made
+
+
+__all__ = ["EXPLANATIONS", "Asked", "Bench", "Explanation", "NotConcerned", "chosen", "save", "section", "title"]
