@@ -187,6 +187,11 @@ class Run:
         return self.path.name
 
     @property
+    def config_path(self) -> Path:
+        """The settings, which another training can take for a recipe."""
+        return self.path / "config.toml"
+
+    @property
     def data(self) -> dict[str, Any]:
         return self._json("data.json")
 

@@ -44,10 +44,6 @@ def train(config: Config) -> str:
     return _line("train", config.data.source, *budget, *_data(config.data))
 
 
-def forward(run: Path, n: int, out: str) -> str:
-    return _line("forward", run, "-n", n, "--out", out)
-
-
 def _data(data: DataConfig) -> list[str | int]:
     words: list[str | int] = []
     for option, value in (
@@ -58,3 +54,7 @@ def _data(data: DataConfig) -> list[str | int]:
         words += [option, value] if value else []
     words += {"grayscale": ["--grayscale"], "rgb": ["--rgb"], "auto": []}[data.color]
     return [*words, "--flip"] if data.flip else words
+
+
+def doctor(run: Path, n: int) -> str:
+    return _line("doctor", run, "-n", n)
