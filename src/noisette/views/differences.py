@@ -8,12 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from noisette.views.scores import REAL_NAMES, Score, order
+from noisette.views.scores import REAL_NAMES, Score, Z, order
 
 LEVEL = 0.05
 """The chance, over all comparisons together, that even one difference is called real and is none."""
-
-Z = 1.959964
 
 WARNINGS = ("memory_closer", "memory_copied")
 """Metrics that warn of something and rank nothing: they stand side by side and are not tested."""

@@ -76,6 +76,9 @@ METRICS = {
 }
 """In the order in which they are shown. One that is not here is shown under its own name, after these."""
 
+Z = 1.959964
+"""Standard errors to either end of a 95 % interval."""
+
 REAL_NAMES = {"held_out": "held-out pictures", "train": "training pictures"}
 SHARES = ("share", "%")
 
@@ -122,7 +125,7 @@ class Score:
         """The standard error that the 95 % interval stands for, or None."""
         if self.low is None or self.high is None:
             return None
-        return (self.high - self.low) / (2 * 1.959964)
+        return (self.high - self.low) / (2 * Z)
 
     @property
     def key(self) -> tuple[Any, ...]:

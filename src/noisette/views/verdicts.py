@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from noisette.views import commands, words
-from noisette.views.scores import REAL_NAMES, Score, best_first, names
+from noisette.views.scores import REAL_NAMES, Score, Z, best_first, names
 
 HEADLINES = ("fid", "kid")
 """What the summary speaks of: the first of these that was measured."""
@@ -59,6 +60,13 @@ def floor(score: Score, found: Sequence[Score]) -> Score | None:
     return min(same, key=lambda s: abs((s.n or 0) - (score.n or 0)), default=None)
 
 
+def apart(one: Score, other: Score) -> bool:
+    """Whether two numbers with intervals differ by more than their errors together, at 95 %."""
+    if one.error is None or other.error is None:
+        return True
+    return abs((one.value or 0.0) - (other.value or 0.0)) > Z * math.hypot(one.error, other.error)
+
+
 def real_name(real: str) -> str:
     """What was held against what, for people: "held_out halves" -> "one half of the held-out pictures ..."."""
     return {
@@ -82,13 +90,12 @@ def quality(found: Sequence[Score], run: Path, newest: int | None) -> list[str]:
             "How good its pictures are has not been measured yet: only the losses and the eye speak for it so far. "
             f"{commands.evaluate(run)} measures it."
         ]
-    best = head.best
-    way = names(head.among)[best.sample]
-    chosen = (
-        f"With {way}, the best of {len(head.among)} samplers that were tried,"
-        if len(head.among) > 1
-        else (f"With {way}")
-    )
+    best, named = head.best, names(head.among)
+    way, close = named[best.sample], [named[s.sample] for s in head.among[1:] if not apart(best, s)]
+    chosen = f"With {way}"
+    if len(head.among) > 1:
+        chosen += f", the best of {len(head.among)} samplers that were tried"
+        chosen += f" ({', '.join(close)} cannot be told apart from it)," if close else ","
     reals = REAL_NAMES.get(best.reference, "real pictures")
     text = f"{chosen} its samples have a {best.name} of {value(best)} from the {reals}"
     if head.floor is not None:
