@@ -93,7 +93,7 @@ def test_the_published_network() -> None:
     assert features.mean(1) == pytest.approx([0.126796, 0.098334], abs=2e-5)  # as on one CPU; kernels differ in less
 
 
-@pytest.mark.parametrize(("side", "channels"), [(8, 1), (32, 3), (48, 3)])
+@pytest.mark.parametrize(("side", "channels"), [(8, 1), (12, 3), (40, 1)])
 def test_pixels_keep_what_varies(side: int, channels: int) -> None:
     x = images(300, side, side, channels)
     extractor = Pixels(x)

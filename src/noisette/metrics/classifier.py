@@ -36,6 +36,9 @@ CONFIDENT = 0.9
 ENOUGH = 100
 """Held-out images from which on the temperature is fitted to them."""
 
+_SMOOTHING = 0.02
+"""Share of every label given to the other classes: a little more often right, and distances that see more."""
+
 _FORMAT = 1
 _BATCH = 64
 _WORK = 4.7e11
@@ -46,7 +49,8 @@ class Net(nn.Module):
     """(N, C, H, W) -> logits (N, K); features(x) -> (N, 128). One convolution a resolution, down to 3 to 5 pixels.
 
     The features are the last hidden layer after its batch norm and before its ReLU: each has a mean of about 0 and a
-    variance of about 1 on the training data, none is dead, and nothing of an odd image is cut off at zero.
+    variance of about 1 on the training data, none is dead, and nothing of an odd image is cut off at zero: distances
+    between them tell damage from chance better than after it.
     """
 
     def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
@@ -231,7 +235,7 @@ def _fit(
                 order = torch.randperm(len(x), generator=generator)
             rows, order = order[:batch].sort().values.numpy(), order[batch:]
             ready = moved(prepare(x[rows], about, device), flip, generator)
-            loss = F.cross_entropy(net(ready), torch.from_numpy(labels[rows]).to(device))
+            loss = F.cross_entropy(net(ready), torch.from_numpy(labels[rows]).to(device), label_smoothing=_SMOOTHING)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -279,7 +283,7 @@ def _measure(
     logits, y = torch.cat(parts), torch.from_numpy(labels)
     temperature = 1.0
     if len(y) >= ENOUGH:  # the most likely one (Guo et al. 2017); a few images would make it 0 or endless
-        options = np.geomspace(0.5, 4, 61).tolist()
+        options = np.geomspace(0.25, 4, 81).tolist()
         temperature = min(options, key=lambda t: F.cross_entropy(logits / t, y).item())
     best, read = (logits / temperature).softmax(1).max(1)
     right = (read == y).double()
