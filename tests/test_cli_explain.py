@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tiny import tiny
 
+import noisette as nt
 from noisette.cli import main
 from noisette.experiment.runs import Run
 
@@ -68,3 +69,18 @@ def test_mistakes_are_one_line_and_exit_2(trained: Run, tmp_path: Path, capsys: 
         assert not out
     run("explain", tmp_path, code=2)
     assert "not a run folder" in capsys.readouterr().err
+
+
+def test_the_same_from_python(trained: Run, tmp_path: Path) -> None:
+    made = nt.open(trained.path)
+    finding, files = made.explain("weights", tmp_path / "figures", count=2)
+    assert finding.endswith(".") and [f.name for f in files] == ["weights.png"] and files[0].is_file()
+    path = made.interpolate((3, 7), 5, cls="1", steps=3)
+    assert path.x.shape == (5, 8, 8, 1) and path.labels.tolist() == [1] * 5
+    ends = [made.sample(1, seed=seed, classes=["1"], steps=3, sampler="ddim", eta=0.0).x[0] for seed in (3, 7)]
+    for end, found in zip(ends, path.x[[0, -1]], strict=True):
+        assert abs(end.astype(int) - found).max() <= 1
+    assert path.save(tmp_path / "way.png").is_file()
+    for words, says in (({"kind": "slurp"}, 'did you mean "slerp"'), ({"cls": "9"}, 'no class "9"')):
+        with pytest.raises(nt.UserError, match=says):
+            made.interpolate((3, 7), 5, **words)

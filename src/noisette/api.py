@@ -25,14 +25,17 @@ from noisette.tasks import check as _check
 from noisette.tasks import evaluate as _evaluate
 from noisette.tasks import explain
 from noisette.tasks import generate as _generate
+from noisette.tasks import interpolate as _interpolate
 from noisette.tasks import train as _train
 from noisette.tasks.generate import Frame
 from noisette.views import bundle as _bundle
 from noisette.views import comparison as _comparison
+from noisette.views import explained as _explained
 from noisette.views import export, figures
 from noisette.views import notebook as _notebook
 from noisette.views import pdf as _pdf
 from noisette.views import report as _report
+from noisette.views.material import Material
 
 Watcher = Callable[[_train.TrainStep], None]
 
@@ -110,6 +113,44 @@ class Run:
             warnings.simplefilter("ignore")  # every frame says how much signal is left
             schedule = build.schedule(self.config.schedule)
         return Trajectory(explain.forward(images, schedule, count, seed))
+
+    def interpolate(
+        self,
+        between: tuple[int, int] = (0, 1),
+        count: int = 9,
+        kind: str = "slerp",
+        cls: str | None = None,
+        **settings: Any,
+    ) -> Samples:
+        """Samples on the way from the noise of one seed to that of another, under a sampler without chance.
+
+        Args:
+            between: the two seeds.
+            kind: slerp, or lerp.
+            cls: the class of all of them; the run's first one by default, where its net is told classes.
+            settings: as for sample.
+
+        Raises:
+            UserError: an unknown kind, class or setting; the same seed twice; fewer than 3 pictures.
+        """
+        shape, chosen = self._run.shape, _generate.settings_of(self._run, **settings)
+        labels = _generate.labels_for(self._run, [0] * count, [cls] if cls else None)
+        label = None if labels is None else int(labels[0])
+        null = len(shape.classes)
+        path = _interpolate.interpolate(
+            self.denoiser(), chosen, shape.x, between, count, kind=kind, label=label, null=null
+        )
+        used = _interpolate.without_chance(chosen).model_dump(mode="json")
+        return Samples(path.x, [between[0]] * count, labels, shape.classes, {**used, "between": between, "kind": kind})
+
+    def explain(self, what: str, out: str | Path | None = None, **asked: Any) -> tuple[str, list[Path]]:
+        """Explains one thing: (the answer in words, its figures, written into the run folder or into `out`).
+
+        what: as for `noisette explain`; asked: seed, steps, count, classes, between, as there.
+        """
+        (key,) = _explained.chosen([what])
+        found = _explained.EXPLANATIONS[key](_explained.Bench(Material(self._run), _explained.Asked(**asked)))
+        return found.finding, _explained.save(found, key, Path(out) if out else self._run.figures)
 
     def denoiser(self, weights: str = "ema", at: int | None = None) -> NetDenoiser:
         """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler."""

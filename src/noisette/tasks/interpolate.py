@@ -13,7 +13,7 @@ from torch import Tensor
 
 from noisette.diffusion import samplers
 from noisette.diffusion.denoisers import NetDenoiser
-from noisette.errors import UserError
+from noisette.errors import UserError, nearest
 from noisette.experiment.config import SampleConfig
 from noisette.tasks.generate import Images, draw
 
@@ -102,8 +102,10 @@ def interpolate(
         null: the label that means no class.
 
     Raises:
-        UserError: fewer than 3 pictures, the same seed twice, a seed out of range.
+        UserError: an unknown kind, fewer than 3 pictures, the same seed twice, a seed out of range.
     """
+    if kind not in WAYS:
+        raise UserError(f'no way of interpolation "{kind}"{nearest(kind, WAYS)}')
     first, last = between
     if first == last:
         raise UserError(f"--between needs two different seeds, got {first} twice")

@@ -39,13 +39,15 @@ def interpolation(bench: Bench) -> Explanation:
     found = {name: interpolate.smoothness(path, features) for name, path in paths.items()}
     first = next(iter(paths))
     used = interpolate.without_chance(bench.settings)
-    text = [_meaning(found[first]), _why_not(paths)]
+    text = [_meaning(found[first], paths[first]), _why_not(paths)]
     if len(paths) == 3:
         text.append(f"Without a class, {_verdict(*list(found.items())[2], paths, short=True)}.")
     shown = [
         Chart(
             "steps",
-            charts.unevenness([(paths[n], found[n]) for n in paths], list(paths)),
+            charts.unevenness(
+                [(paths[n], found[n]) for n in paths], ["slerp", "lerp", "slerp, no class"][: len(paths)]
+            ),
             "Curve of how far each picture is from the one before it, in shares of the mean step.",
             "How evenly the pictures change",
         ),
@@ -83,7 +85,7 @@ def _verdict(name: str, smooth: Smoothness, paths: dict[str, Path], short: bool 
     return said if short else said[0].upper() + said[1:]
 
 
-def _meaning(smooth: Smoothness) -> str:
+def _meaning(smooth: Smoothness, path: Path) -> str:
     """What that says of the space that the model has learned."""
     detour = (
         f"the whole way is {smooth.detour:.1f} times as long as the straight line from its first picture to its last"
@@ -93,17 +95,20 @@ def _meaning(smooth: Smoothness) -> str:
             "The sampler is continuous, so there is no true break; but a small change of the noise can flip what the "
             f"picture shows, as at the border between two kinds ({detour})."
         )
-    return (
-        "Near noises give near pictures, and those on the way are pictures too, not two laid over each other: the "
-        f"model has learned a connected space, in which directions mean something ({detour})."
-    )
+    middle, ends = path.x[len(path.x) // 2], path.x[[0, -1]].astype(float)
+    own = _detail(middle) / max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)
+    faded = _detail(ends.mean(0)) / max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)
+    text = f"Near noises give near pictures ({detour}). The one half way has {own:.2f} times the detail of the two ends"
+    if own > faded + 0.05:
+        return f"{text}; these laid over each other would have {faded:.2f} times: it is a picture of its own, no blend."
+    return f"{text}, and these laid over each other would have {faded:.2f} times: by that it could be a blend of them."
 
 
 def _why_not(paths: dict[str, Path]) -> str:
     slerp, lerp = list(paths.values())[:2]
     middle = len(slerp.share) // 2
     contrast = float(lerp.x[middle].std()) / max(float(slerp.x[middle].std()), 1e-9)
-    detail = _detail(lerp, middle) / max(_detail(slerp, middle), 1e-9)
+    detail = _detail(lerp.x[middle]) / max(_detail(slerp.x[middle]), 1e-9)
     return (
         f"Why not in a straight line (lerp): half way, the noise is only {lerp.norm[middle]:.2f} of its length (1/√2 "
         "for two independent ones), which is not what the model was trained to begin with; there its picture has "
@@ -112,8 +117,9 @@ def _why_not(paths: dict[str, Path]) -> str:
     )
 
 
-def _detail(path: Path, at: int) -> float:
-    x = path.x[at].astype(float)
+def _detail(picture: np.ndarray) -> float:
+    """The mean step from pixel to pixel, (H, W, C)."""
+    x = picture.astype(float)
     return float(abs(x[1:] - x[:-1]).mean() + abs(x[:, 1:] - x[:, :-1]).mean())
 
 

@@ -88,8 +88,10 @@ def _small_charts(own: NoiseSchedule, steps: int, signal: bool) -> Figure:
 
 
 def _one(axes: Axes, schedule: NoiseSchedule, colour: str, width: float, signal: bool) -> None:
-    t = np.linspace(0 if signal else schedule.t_min, 1, 121)
-    values = np.array([float(schedule.alpha_bar(v) if signal else schedule.log_snr(v)) for v in map(float, t)])
+    import torch
+
+    t = torch.linspace(0 if signal else schedule.t_min, 1, 121, dtype=torch.float64)
+    values = (schedule.alpha_bar(t) if signal else schedule.log_snr(t)).numpy()
     axes.plot(t, values.clip(-99, 99), color=PALETTE[colour], lw=width, solid_capstyle="butt")
 
 

@@ -251,9 +251,8 @@ def _compared(own: NoiseSchedule, steps: int) -> tuple[Table, list[str]]:
         half, left = _equal(found), found.terminal_signal
         if left > NOISE:
             weak.append(name)
-        verdict = "too much: x is not noise" if left > NOISE else "nothing" if left == 0 else "noise"
-        rows.append([name, percent(left), "–" if half is None else f"{half:.2f}", verdict])
+        verdict = "no: too much signal" if left > NOISE else "yes, exactly" if left == 0 else "yes"
+        shown = f"{name}: this run's" if found is own else name
+        rows.append([shown, percent(left), "–" if half is None else f"{half:.2f}", verdict])
     head = ["schedule", "signal left at t = 1", "as much noise as signal at t", "is x noise at the end?"]
-    return Table(
-        rows, f"Every schedule at T = {steps:,}", head, marked=[name == own.name for name in every], wide=True
-    ), weak
+    return Table(rows, f"Every schedule at T = {steps:,}", head, wide=True), weak
