@@ -109,7 +109,7 @@ class Classifier:
         self._state = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.accuracy: float | None = about["accuracy"]
-        self.calibration: dict[str, float] | None = about["calibration"]
+        self.calibration: dict[str, float | None] | None = about["calibration"]
         told = json.dumps([_FORMAT, *(about[k] for k in ("shape", "mean", "spread", "temperature"))])
         self.hash = hashlib.sha256(told.encode() + to_bytes(self._state)).hexdigest()[:16]
 

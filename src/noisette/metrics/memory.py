@@ -22,6 +22,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,7 +67,7 @@ Progress = Callable[[int, int], None]
 """Called with (training images compared, in all) as the work goes on."""
 
 
-def nearest(x: NDArray, train: NDArray, k: int = 2, progress: Progress | None = None) -> Nearest:
+def nearest(x: NDArray[Any], train: NDArray[Any], k: int = 2, progress: Progress | None = None) -> Nearest:
     """The k nearest distinct training images of each row: exact, in float64, in blocks of bounded memory.
 
     Args:
@@ -80,7 +81,7 @@ def nearest(x: NDArray, train: NDArray, k: int = 2, progress: Progress | None = 
     return _nearest(x, train, k, progress)
 
 
-def unseen(train: NDArray, k: int = 2, most: int = 1000) -> Nearest:
+def unseen(train: NDArray[Any], k: int = 2, most: int = 1000) -> Nearest:
     """What `nearest` would say of images that were not trained on: training images, each among the others.
 
     At most `most` of them, evenly spread. Raises ValueError as `nearest`, which needs one more image here.
@@ -91,7 +92,7 @@ def unseen(train: NDArray, k: int = 2, most: int = 1000) -> Nearest:
     return Nearest(found.index[:, 1:], found.distance[:, 1:])  # the first is the image itself
 
 
-def _distinct(train: NDArray) -> NDArray[np.int64]:
+def _distinct(train: NDArray[Any]) -> NDArray[np.int64]:
     """The first row of each group of equal ones, rising."""
     first: dict[bytes, int] = {}
     for row, image in enumerate(train):
@@ -99,14 +100,14 @@ def _distinct(train: NDArray) -> NDArray[np.int64]:
     return np.fromiter(first.values(), np.int64, len(first))
 
 
-def _flat(x: NDArray) -> Array:
+def _flat(x: NDArray[Any]) -> Array:
     out = np.asarray(x, np.float64).reshape(len(x), -1)
     if not np.isfinite(out).all():
         raise ValueError("features must be finite")
     return out
 
 
-def _nearest(x: NDArray, train: NDArray, k: int, progress: Progress | None) -> Nearest:
+def _nearest(x: NDArray[Any], train: NDArray[Any], k: int, progress: Progress | None) -> Nearest:
     if np.shape(x)[1:] != np.shape(train)[1:]:
         raise ValueError(f"samples are of shape {np.shape(x)[1:]}, training images of {np.shape(train)[1:]}")
     rows = _distinct(train)
@@ -136,7 +137,7 @@ def _nearest(x: NDArray, train: NDArray, k: int, progress: Progress | None) -> N
     return _refined(x, train, index)
 
 
-def _refined(x: NDArray, train: NDArray, index: NDArray[np.int64]) -> Nearest:
+def _refined(x: NDArray[Any], train: NDArray[Any], index: NDArray[np.int64]) -> Nearest:
     """Distances from the differences themselves, so that a copy is at 0 exactly; sorted."""
     columns = []
     for column in index.T:
@@ -177,7 +178,7 @@ class Memory:
 
 
 def memory(
-    samples: NDArray, train: NDArray, held_out: NDArray | None = None, progress: Progress | None = None
+    samples: NDArray[Any], train: NDArray[Any], held_out: NDArray[Any] | None = None, progress: Progress | None = None
 ) -> Memory:
     """Samples (N, ...) against training images (M, ...) and held-out ones, or none: numbers, and a verdict.
 
