@@ -161,3 +161,32 @@ def test_the_place(make_run: Callable[..., Run], tmp_path: Path, monkeypatch: py
         compare([one, Run.open(one.path / ".." / "one")])
     with pytest.raises(UserError, match="2 to 24 runs, got 1"):
         compare([one])
+
+
+def test_on_the_command_line(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from noisette import cli
+    from noisette.views import pdf, report
+
+    one, two = make_run("one"), make_run("two")
+    monkeypatch.setattr(comparison, "render", lambda runs: " and ".join(run.name for run in runs))
+    monkeypatch.setattr(report, "render", lambda run: run.name)
+    monkeypatch.setattr(pdf, "write", lambda page: (page.with_suffix(".pdf"), "printed by hand"))
+    cli.main(["report", str(one.path), str(two.path), "--pdf"])
+    place = one.path.parent / "comparison.html"
+    assert place.read_text() == "one and two"
+    assert capsys.readouterr().out == f"{place}\n{place.with_suffix('.pdf')} (printed by hand)\n"
+    cli.main(["report", str(one.path)])
+    assert capsys.readouterr().out == f"{one.report_path}\n"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["report"])
+    assert stopped.value.code == 2 and "which run?" in capsys.readouterr().err
+
+
+def test_from_python(make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import noisette as nt
+
+    one, two = make_run("one"), make_run("two")
+    monkeypatch.setattr(comparison, "render", lambda runs: " and ".join(run.name for run in runs))
+    assert nt.compare(nt.open(one.path), two.path, out=tmp_path / "c.html").read_text() == "one and two"

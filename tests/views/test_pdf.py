@@ -97,3 +97,8 @@ def test_a_place_that_cannot_be_written_is_told(small: Path) -> None:
     (small.parent / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         pdf.write(small, small.parent / "file" / "p.pdf")
+
+
+def test_a_page_is_not_written_where_its_pdf_would_go(small: Path) -> None:
+    with pytest.raises(UserError, match=r"name it \.html"):
+        page.write("a page", small.with_suffix(".PDF"))

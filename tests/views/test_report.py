@@ -127,8 +127,8 @@ def test_it_says_what_was_measured(page: Page) -> None:
         "Against 4,500 training pictures",
         "training pictures against each other 2,048 against 2,452",
         "Inception Score ddim:20 the network has no classes",
-        "prior 0.001, last step 0.31",
-        "ddpm:1000, compared in pixels: 0 of 2048 are: these are not copies.",
+        "in the noise 0.001; the steps 1.08; the last step to whole colour values 0.31",
+        "ddpm:1000, compared pixel by pixel: 0 of 2048 are: these are not copies.",
         "How far the samples as a whole are from the real pictures",
     ):
         assert said in text, said

@@ -21,9 +21,12 @@ def report(*runs: Path) -> str:
     return _line("report", *runs)
 
 
-def evaluate(run: Path, samples: int | None = None, labels: Sequence[str] = (), features: str = "") -> str:
+def evaluate(
+    run: Path, samples: int | None = None, labels: Sequence[str] = (), features: str = "", metrics: str = ""
+) -> str:
     """A measurement with this many samples of each of these samplers ("ddim:50"); what is not given is left out."""
     words: list[object] = [] if samples is None else ["--samples", samples]
+    words += ["--metrics", metrics] if metrics else []
     words += ["--samplers", ",".join(labels)] if labels else []
     words += ["--features", features] if features else []
     return _line("evaluate", run, *words)

@@ -38,7 +38,7 @@ def measured(material: Material) -> Section:
         *against,
         *_read(now, command),
         *_memory(now, command),
-        *_bits(now, commands.evaluate(material.run.path)),
+        *_bits(now, commands.evaluate(material.run.path, metrics="bits")),
     ]
     tables = [*_refused(now), *same, _meanings(now), *_earlier(found, now)]
     return Section("measured", "How good it is", text, shown, tables)
@@ -220,10 +220,14 @@ def _memory(now: Sequence[Score], command: str) -> list[Figure]:
     if not rows:
         return []
     head = verdicts.headline(now)
-    way = head.best.sample if head is not None else rows[0].sample
-    mine = [s for s in rows if s.sample == way] or [s for s in rows if s.sample == rows[0].sample]
+    best = head.best.sample if head is not None else rows[0].sample
+    mine = [s for s in rows if s.sample == best] or [s for s in rows if s.sample == rows[0].sample]
     said = {str(s.detail["words"]): s.space for s in mine if s.detail.get("words")}
-    text = [f"{names(rows)[mine[0].sample]}, compared in {space}: {words}" for words, space in said.items()]
+    way = {"pixels": "pixel by pixel"}
+    text = [
+        f"{names(rows)[mine[0].sample]}, compared {way.get(space, f'by the features of the {space}')}: {words}"
+        for words, space in said.items()
+    ]
     return [Figure([_memory_table(rows)], "", command, "Did it learn its pictures by heart?", text)]
 
 
@@ -249,14 +253,9 @@ def _bits(now: Sequence[Score], command: str) -> list[Figure]:
     table = []
     for s in rows:
         kind = str(s.detail.get("kind") or s.interval)
-        terms = [
-            f"{said} {found:.3g}"
-            for key, said in (("prior", "prior"), ("decoder", "last step"), ("volume", "volume"))
-            if isinstance(found := s.detail.get(key), int | float)
-        ]
         name = f"{s.n:,} {REAL_NAMES.get(s.reference, 'pictures')}" if s.n else REAL_NAMES.get(s.reference, "pictures")
-        table.append([name, _cell(s), kind, ", ".join(terms)])
-    head = ["", "bits/dim\nlower is better", "how", "of it"]
+        table.append([name, _cell(s), kind, _terms(s)])
+    head = ["", "bits/dim\nlower is better", "how", "made of"]
     parts: list[Drawing | Table] = [Table(table, head=head, wide=True)]
     by_time = rows[0].detail.get("by_time")
     if isinstance(by_time, list) and by_time and all(isinstance(v, int | float) for v in by_time):
@@ -265,6 +264,20 @@ def _bits(now: Sequence[Score], command: str) -> list[Figure]:
         chart = charts.steps_of_t([float(v) for v in by_time], "bits/dim")
         parts += drawing(chart, "bits-by-time", alt, "Where the bits go")
     return [Figure(parts, "", command, "Bits to write a picture down")]
+
+
+def _terms(score: Score) -> str:
+    """The parts of a bound, or of a flow's density, that add up to it."""
+    named = {
+        "prior": "what is left of the picture in the noise",
+        "between": "the steps",
+        "decoder": "the last step to whole colour values",
+        "volume": "how much the flow expands",
+    }
+    by_time = score.detail.get("by_time")
+    known = {**score.detail, **({"between": sum(by_time)} if isinstance(by_time, list) else {})}
+    values = {key: value for key in named if isinstance(value := known.get(key), int | float)}
+    return "; ".join(f"{named[k]} {'<0.001' if abs(v) < 0.001 else f'{v:.3g}'}" for k, v in values.items())
 
 
 # --- the rest -----------------------------------------------------------------------------------------------------

@@ -54,7 +54,9 @@ def render(
 
 
 def write(page: str, path: Path) -> Path:
-    """Writes a page whole or not at all. Raises UserError when the place cannot be written."""
+    """Writes a page whole or not at all. Raises UserError when the place cannot be written, or is named like a PDF."""
+    if path.suffix.lower() == ".pdf":
+        raise UserError(f"{path}: this is where the HTML page goes: name it .html (--pdf prints a PDF beside it)")
     try:
         write_text(path, page)
     except OSError as error:
