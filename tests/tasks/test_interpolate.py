@@ -61,7 +61,7 @@ def test_without_a_class_nothing_is_guided(trained: Run) -> None:
     settings = trained.config.sample.model_copy(update={"guidance": 3.0})
     path = between.interpolate(model, settings, trained.shape.x, (0, 1), 3, label=2, null=2)
     sample, _ = generate(trained, 1, guidance=0.0)
-    assert path.label is None
+    assert path.label == 2
     assert np.abs(sample.x[0].astype(int) - path.x[0]).max() <= 1
 
 
@@ -87,3 +87,18 @@ def test_smoothness_of_ways_along_a_line(places: list[int], unevenness: float, d
     path = between.Path("slerp", (0, 1), None, np.linspace(0, 1, 4), x, np.ones(4))
     found = between.smoothness(path, lambda images: images.reshape(len(images), -1).astype(np.float64))
     assert (found.unevenness, found.detour) == pytest.approx((unevenness, detour))
+
+
+def test_a_closer_look_tells_a_jump_from_a_quick_place(trained: Run) -> None:
+    """In features that are a smooth function of the pictures nothing jumps; in a yes or no of them everything does."""
+    model, _ = build.trained(trained)
+    settings, shape = trained.config.sample, trained.shape.x
+    path = between.interpolate(model, settings, shape, (0, 1), 5, label=0, null=2)
+
+    def flat(x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), -1).astype(np.float64)
+
+    limit = (flat(path.x[:1]).mean() + flat(path.x[-1:]).mean()) / 2
+    smooth = between.sharpest(model, settings, shape, path, flat, 2)
+    sharp = between.sharpest(model, settings, shape, path, lambda x: (flat(x).mean(1, keepdims=True) > limit) * 1.0, 2)
+    assert 1 / 8 < smooth < 0.5 and sharp == 1

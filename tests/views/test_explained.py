@@ -76,16 +76,24 @@ def test_against_the_linear_denoiser(net: tuple, linear: tuple, says: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("steps", "says"),
+    ("steps", "sharpest", "says"),
     [
-        ([1] * 8, "is smooth:"),
-        ([1, 1, 1, 1, 1, 3, 1, 1], "smooth in the main, quickest between 0.62 and 0.75"),
-        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 9], "has a jump between 0.88 and 1.00 of the way"),
+        ([1] * 8, None, "is smooth:"),
+        ([1, 1, 1, 1, 1, 9, 1, 1], 0.2, "uneven, quickest between 0.62 and 0.75"),
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 9], 0.9, "has a jump between 0.88 and 1.00 of the way"),
     ],
 )
-def test_smooth_or_with_jumps(steps: list[float], says: str) -> None:
-    path = Way("slerp", (0, 1), None, np.linspace(0, 1, 9), np.zeros((9, 1, 1, 1), np.uint8), np.ones(9))
-    assert says in between._verdict("way", Smoothness(np.array(steps, float), 1.0), {"way": path})
+def test_smooth_or_with_jumps(steps: list[float], sharpest: float | None, says: str) -> None:
+    x = np.zeros((9, 4, 4, 1), np.uint8)
+    x[0, ::2], x[4, ::2], x[8, :, ::2] = 255, 255, 255
+    path = Way("slerp", (0, 1), None, np.linspace(0, 1, 9), x, np.ones(9))
+    way = between._Way("way", path, Smoothness(np.array(steps, float), 1.0), sharpest)
+    assert says in between._verdict(way)
+    meaning = between._meaning(way)
+    assert ("no true break" in meaning) == ("jump" in says)
+    assert "jump" in says or "1.00 times the detail of the two ends; these laid over each other would have 1.00" in (
+        meaning.replace(", and", ";")
+    )
 
 
 def test_averaged_or_raw() -> None:

@@ -17,6 +17,9 @@ from noisette.errors import UserError, nearest
 from noisette.experiment.config import SampleConfig
 from noisette.tasks.generate import Images, draw
 
+FINER = 8
+"""Where a path seems to jump it is seen this many times as finely."""
+
 Features = Callable[[Images], NDArray[np.float64]]
 """uint8 (N, H, W, C) -> (N, D): where distances mean something."""
 
@@ -25,8 +28,8 @@ Features = Callable[[Images], NDArray[np.float64]]
 class Path:
     """Pictures from one noise to another.
 
-    share (N,) of the way, from 0 to 1; x uint8 (N, H, W, C); norm (N,) of the noises, as a share of that of pure
-    noise; label: the class that every picture was asked for, None for none.
+    label: what the net is told all the way, None where it is told nothing; share (N,) of the way, from 0 to 1;
+    x uint8 (N, H, W, C); norm (N,) of the noises, as a share of that of pure noise.
     """
 
     kind: str
@@ -113,16 +116,29 @@ def interpolate(
         raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {first} and {last}")
     if count < 3:
         raise UserError(f"an interpolation needs at least 3 pictures, got {count}")
-    a, b = samplers.SampleNoise([first, last], shape)()
-    share = np.linspace(0, 1, count)
+    return _drawn(model, settings, shape, between, np.linspace(0, 1, count), kind, label, null)
+
+
+def _drawn(
+    model: NetDenoiser,
+    settings: SampleConfig,
+    shape: Sequence[int],
+    between: tuple[int, int],
+    share: NDArray[np.float64],
+    kind: str,
+    label: int | None,
+    null: int,
+) -> Path:
+    """The pictures at these shares of the way."""
+    a, b = samplers.SampleNoise(between, shape)()
     noises = torch.stack([WAYS[kind](a, b, float(s)) for s in share])
     chosen = without_chance(settings)
     if label == null:
         chosen = chosen.model_copy(update={"guidance": 1.0})  # there is no class to be guided to
-    labels = None if label is None else np.full(count, label, np.int64)
-    x, _ = draw(model, chosen, shape, [first] * count, labels, null, chunk=count, noise=noises)
+    labels = None if label is None else np.full(len(share), label, np.int64)
+    x, _ = draw(model, chosen, shape, [between[0]] * len(share), labels, null, chunk=len(share), noise=noises)
     norm = noises.flatten(1).double().norm(dim=1).numpy() / math.prod(shape) ** 0.5
-    return Path(kind, between, None if label == null else label, share, x, norm)
+    return Path(kind, between, label, share, x, norm)
 
 
 def smoothness(path: Path, features: Features) -> Smoothness:
@@ -130,3 +146,16 @@ def smoothness(path: Path, features: Features) -> Smoothness:
     found = features(path.x)
     steps = np.linalg.norm(np.diff(found, axis=0), axis=1)
     return Smoothness(steps, float(np.linalg.norm(found[-1] - found[0])))
+
+
+def sharpest(
+    model: NetDenoiser, settings: SampleConfig, shape: Sequence[int], path: Path, features: Features, null: int = 0
+) -> float:
+    """How much of the largest step of a path is left in one step when that place is seen FINER times as finely.
+
+    1 / FINER where the path is even there, near 1 where it jumps.
+    """
+    at = int(smoothness(path, features).steps.argmax())
+    share = np.linspace(path.share[at], path.share[at + 1], FINER + 1)
+    found = smoothness(_drawn(model, settings, shape, path.between, share, path.kind, path.label, null), features)
+    return float(found.steps.max()) / found.ends if found.ends > 0 else 1.0

@@ -2,110 +2,121 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from noisette.views.explained import charts
 from noisette.views.explained.exhibit import Bench, Board, Chart, Explanation, Row
+from noisette.views.figures import percent
 
 if TYPE_CHECKING:
     from noisette.tasks.interpolate import Path, Smoothness
 
-UNEVEN, JUMP = 2.0, 3.0
-"""A largest step of this many mean steps makes a way uneven, and a jump."""
+UNEVEN = 2.0
+"""A largest step of this many mean steps is looked at more closely."""
+
+JUMP = 0.6
+"""A step that keeps this share of itself when it is cut into eight is a jump."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A path with its name, how evenly it changes, and how much of its largest step is left on a closer look."""
+
+    name: str
+    path: Path
+    smooth: Smoothness
+    sharpest: float | None
 
 
 def interpolation(bench: Bench) -> Explanation:
     """Between two noises. Whether the pictures change smoothly on the way."""
     from noisette.tasks import interpolate
 
+    settings, run, (features, measured) = bench.settings, bench.run, bench.features
     between = bench.asked.between or (bench.asked.seed, bench.asked.seed + 1)
-    model, run = bench.material.model, bench.run
-    null = len(run.shape.classes)
-    label = None
-    if (asked_for := bench.noises(1).labels) is not None:
-        label = int(asked_for[0])  # of the first class asked for
-    paths: dict[str, Path] = {}
-    asked = "" if label is None else f", class {run.shape.classes[label]}"
-    wanted = [(f"slerp{asked}", "slerp", label), (f"lerp{asked}", "lerp", label)]
+    classes = run.shape.classes
+    given = bench.noises(1).labels  # of the first class asked for
+    label = None if given is None else int(given[0])
+    asked = "" if label is None else f", class {classes[label]}"
+    wanted: list[tuple[str, str, int | None]] = [(f"slerp{asked}", "slerp", label), (f"lerp{asked}", "lerp", label)]
     if label is not None and run.config.train.label_dropout > 0:
-        wanted.append(("slerp, no class", "slerp", null))
-    for name, kind, of in wanted:
-        paths[name] = interpolate.interpolate(
-            model, bench.settings, run.shape.x, between, bench.asked.count, kind=kind, label=of, null=null
-        )
-    features, where = bench.features
-    found = {name: interpolate.smoothness(path, features) for name, path in paths.items()}
-    first = next(iter(paths))
-    used = interpolate.without_chance(bench.settings)
-    text = [_meaning(found[first], paths[first]), _why_not(paths)]
-    if len(paths) == 3:
-        text.append(f"Without a class, {_verdict(*list(found.items())[2], paths, short=True)}.")
+        wanted.append(("slerp, no class", "slerp", len(classes)))
+    ways = []
+    for name, kind, told in wanted:
+        common = (bench.material.model, settings, run.shape.x)
+        null = len(classes)
+        path = interpolate.interpolate(*common, between, bench.asked.count, kind=kind, label=told, null=null)
+        smooth = interpolate.smoothness(path, features)
+        close = kind == "slerp" and smooth.unevenness > UNEVEN
+        ways.append(_Way(name, path, smooth, interpolate.sharpest(*common, path, features, null) if close else None))
+    slerp, lerp = ways[:2]
+    verdict = _verdict(slerp)
+    text = [_meaning(slerp), _why_not(slerp.path, lerp.path)]
+    if len(ways) == 3:
+        text.append(f"Without a class, {_verdict(ways[2])}.")
     shown = [
         Chart(
             "steps",
-            charts.unevenness(
-                [(paths[n], found[n]) for n in paths], ["slerp", "lerp", "slerp, no class"][: len(paths)]
-            ),
-            "Curve of how far each picture is from the one before it, in shares of the mean step.",
+            charts.unevenness([(w.path, w.smooth) for w in ways], ["slerp", "lerp", "slerp, no class"][: len(ways)]),
+            f"Curve of how far each picture is from the one before it, in shares of the mean step: {verdict}.",
             "How evenly the pictures change",
         ),
         Chart(
             "length",
-            charts.norms({path.kind: path for path in list(paths.values())[:2]}),
-            "The length of the noise on the way: slerp keeps it, lerp falls.",
+            charts.norms({"slerp": slerp.path, "lerp": lerp.path}),
+            f"The length of the noise on the way: slerp keeps it, lerp falls to {lerp.path.norm.min():.2f} of it.",
             "Length of the noise",
         ),
     ]
-    labels = [f"{share:.2g}" for share in paths[first].share]
+    used = interpolate.without_chance(settings)
     board = Board(
         "",
         f"Between the noises of seeds {between[0]} and {between[1]}",
-        labels,
-        [Row(name, path.x) for name, path in paths.items()],
+        [f"{share:.2g}" for share in slerp.path.share],
+        [Row(way.name, way.path.x) for way in ways],
         f"From the noise of seed {between[0]} (0) to that of seed {between[1]} (1), by {used.sampler} in {used.steps} "
-        f"steps without noise of its own. Steps are measured in {where}.",
+        f"steps without noise of its own. Steps are measured in {measured}.",
     )
-    return Explanation(f"{_verdict(first, found[first], paths)}.", text, shown, [board])
+    return Explanation(f"{verdict[0].upper()}{verdict[1:]}.", text, shown, [board])
 
 
-def _verdict(name: str, smooth: Smoothness, paths: dict[str, Path], short: bool = False) -> str:
+def _verdict(way: _Way) -> str:
     """Smooth, uneven or with a jump, by the numbers."""
-    at = int(smooth.steps.argmax())
-    share = paths[name].share
+    at, share = int(way.smooth.steps.argmax()), way.path.share
     where = f"between {share[at]:.2f} and {share[at + 1]:.2f} of the way"
-    ratio = f"the largest step is {smooth.unevenness:.1f} times the mean step"
-    if smooth.unevenness > JUMP:
-        said = f"the transition has a jump {where}: {ratio}"
-    elif smooth.unevenness > UNEVEN:
-        said = f"the transition is smooth in the main, quickest {where}: {ratio}"
-    else:
-        said = f"the transition is smooth: {ratio}"
-    return said if short else said[0].upper() + said[1:]
+    ratio = f"the largest step is {way.smooth.unevenness:.1f} times the mean step"
+    if way.sharpest is None:
+        return f"the transition is smooth: {ratio}"
+    closer = f"{percent(min(way.sharpest, 1))} of it in one step on an eight times closer look"
+    if way.sharpest > JUMP:
+        return f"the transition has a jump {where}: {ratio}, with {closer}"
+    return f"the transition is smooth but uneven, quickest {where}: {ratio}, with {closer}"
 
 
-def _meaning(smooth: Smoothness, path: Path) -> str:
+def _meaning(way: _Way) -> str:
     """What that says of the space that the model has learned."""
     detour = (
-        f"the whole way is {smooth.detour:.1f} times as long as the straight line from its first picture to its last"
+        f"the whole way is {way.smooth.detour:.1f} times as long as the straight line from its first picture to its "
+        "last"
     )
-    if smooth.unevenness > JUMP:
+    if way.sharpest is not None and way.sharpest > JUMP:
         return (
             "The sampler is continuous, so there is no true break; but a small change of the noise can flip what the "
             f"picture shows, as at the border between two kinds ({detour})."
         )
-    middle, ends = path.x[len(path.x) // 2], path.x[[0, -1]].astype(float)
-    own = _detail(middle) / max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)
-    faded = _detail(ends.mean(0)) / max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)
+    middle, ends = way.path.x[len(way.path.x) // 2], way.path.x[[0, -1]].astype(float)
+    whole = max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)
+    own, faded = _detail(middle) / whole, _detail(ends.mean(0)) / whole
     text = f"Near noises give near pictures ({detour}). The one half way has {own:.2f} times the detail of the two ends"
     if own > faded + 0.05:
         return f"{text}; these laid over each other would have {faded:.2f} times: it is a picture of its own, no blend."
     return f"{text}, and these laid over each other would have {faded:.2f} times: by that it could be a blend of them."
 
 
-def _why_not(paths: dict[str, Path]) -> str:
-    slerp, lerp = list(paths.values())[:2]
+def _why_not(slerp: Path, lerp: Path) -> str:
     middle = len(slerp.share) // 2
     contrast = float(lerp.x[middle].std()) / max(float(slerp.x[middle].std()), 1e-9)
     detail = _detail(lerp.x[middle]) / max(_detail(slerp.x[middle]), 1e-9)
@@ -143,6 +154,9 @@ def neighbours(bench: Bench) -> Explanation:
     rows = [Row("sample", drawn.x[order]), Row("nearest, by pixels", found.x[order])]
     if bench.judge is not None:
         rows.append(Row("nearest, by features", alike(drawn.x[order], bench.judge)))
-        text.append("The last row is nearest in the features of a classifier of these pictures: of the same content.")
+        text.append(
+            "The last row is nearest in the features of a classifier of these pictures: it goes by what is shown, not "
+            "by where its pixels lie."
+        )
     board = Board("", "A sample and its nearest training picture", labels, rows)
     return Explanation(found.words or lead, [*([lead] if found.words else []), *text], boards=[board])
