@@ -79,8 +79,8 @@ def test_against_the_linear_denoiser(net: tuple, linear: tuple, says: str) -> No
     ("steps", "sharpest", "says"),
     [
         ([1] * 8, None, "is smooth:"),
-        ([1, 1, 1, 1, 1, 9, 1, 1], 0.2, "uneven, quickest between 0.62 and 0.75"),
-        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 9], 0.9, "has a jump between 0.88 and 1.00 of the way"),
+        ([1, 1, 1, 1, 1, 9, 1, 1], 0.2, "smooth but uneven: the largest step, between 0.62 and 0.75"),
+        ([0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 9], 0.9, "has a jump: the largest step, between 0.88 and 1.00 of the way"),
     ],
 )
 def test_smooth_or_with_jumps(steps: list[float], sharpest: float | None, says: str) -> None:

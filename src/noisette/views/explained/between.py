@@ -50,13 +50,13 @@ def interpolation(bench: Bench) -> Explanation:
         null = len(classes)
         path = interpolate.interpolate(*common, between, bench.asked.count, kind=kind, label=told, null=null)
         smooth = interpolate.smoothness(path, features)
-        close = kind == "slerp" and smooth.unevenness > UNEVEN
+        close = not ways and smooth.unevenness > UNEVEN
         ways.append(_Way(name, path, smooth, interpolate.sharpest(*common, path, features, null) if close else None))
     slerp, lerp = ways[:2]
     verdict = _verdict(slerp)
     text = [_meaning(slerp), _why_not(slerp.path, lerp.path)]
     if len(ways) == 3:
-        text.append(f"Without a class, {_verdict(ways[2])}.")
+        text.append(f"Without a class, {_largest(ways[2])}.")
     shown = [
         Chart(
             "steps",
@@ -85,15 +85,17 @@ def interpolation(bench: Bench) -> Explanation:
 
 def _verdict(way: _Way) -> str:
     """Smooth, uneven or with a jump, by the numbers."""
+    if way.sharpest is None:
+        return f"the transition is smooth: {_largest(way)}"
+    closer = f"{percent(min(way.sharpest, 1))} of it in one step on an eight times closer look"
+    said = "has a jump" if way.sharpest > JUMP else "is smooth but uneven"
+    return f"the transition {said}: {_largest(way)}, with {closer}"
+
+
+def _largest(way: _Way) -> str:
     at, share = int(way.smooth.steps.argmax()), way.path.share
     where = f"between {share[at]:.2f} and {share[at + 1]:.2f} of the way"
-    ratio = f"the largest step is {way.smooth.unevenness:.1f} times the mean step"
-    if way.sharpest is None:
-        return f"the transition is smooth: {ratio}"
-    closer = f"{percent(min(way.sharpest, 1))} of it in one step on an eight times closer look"
-    if way.sharpest > JUMP:
-        return f"the transition has a jump {where}: {ratio}, with {closer}"
-    return f"the transition is smooth but uneven, quickest {where}: {ratio}, with {closer}"
+    return f"the largest step, {where}, is {way.smooth.unevenness:.1f} times the mean step"
 
 
 def _meaning(way: _Way) -> str:

@@ -72,7 +72,8 @@ def _small_charts(own: NoiseSchedule, steps: int, signal: bool) -> Figure:
     with curves.style():
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(SIZE[0], SIZE[1] + 0.3), layout="constrained")
+        figure = Figure(figsize=(SIZE[0], SIZE[1] + 0.3))  # of eight axes, a constrained layout would take a second
+        figure.subplots_adjust(left=0.09, right=0.975, bottom=0.11, top=0.93, wspace=0.28, hspace=0.3)
         grid = figure.subplots(2, -(-len(SCHEDULES) // 2), sharex=True, sharey=True)
         for axes, (name, schedule) in zip(grid.flat, schedules(steps).items(), strict=False):
             _one(axes, own, "accent-soft", 3.5, signal)
