@@ -15,7 +15,7 @@ from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
 from noisette.metrics.distances import FEWEST
-from noisette.tasks import evaluate, judge, rows, shards
+from noisette.tasks import evaluate, judge, plan, rows, shards
 
 ROW = {"metric", "value", "low", "high", "interval", "unit", "better", "n", "real", "label", "weights", "checkpoint"}
 
@@ -48,6 +48,12 @@ def few_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Likelihoods of a few images at a few times: what they are worth is tested where they are made."""
     for name, value in (("BITS_IMAGES", 24), ("BITS_TIMES", 8), ("FLOW_IMAGES", 12), ("FLOW_STEPS", 8)):
         monkeypatch.setattr(evaluate, name, value)
+
+
+@pytest.fixture(scope="module")
+def told_nothing(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose net is told no classes; not written into."""
+    return tiny(source, tmp_path_factory.mktemp("plain") / "run", net__conditional=False)
 
 
 @pytest.fixture
@@ -112,11 +118,13 @@ def test_other_weights_or_settings_have_shards_of_their_own(run: Run) -> None:
 
 
 def test_a_second_evaluation_replaces_its_own_numbers_and_keeps_the_others(run: Run) -> None:
-    evaluate.evaluate(run, 100, ("fid",), ("ddim:4",), "pixels")
-    evaluate.evaluate(run, 140, ("kid",), ("ddim:4",), "pixels")
-    evaluate.evaluate(run, 180, ("fid",), ("ddim:4",), "pixels")
+    for n, metrics in ((180, ("fid",)), (140, ("kid",)), (180, ("fid", "prdc")), (40, ("fid", "bits"))):
+        evaluate.evaluate(run, n, metrics, ("ddim:4",), "pixels")
     kept = [r for e in run.evaluations() for r in e["rows"] if r["label"] == "ddim:4" and r["reference"] == "train"]
-    assert {(r["metric"], r["n"]) for r in kept} == {("fid", 180), ("kid", 140)}
+    four = ("precision", "recall", "density", "coverage")
+    assert sorted((r["metric"], r["n"], r["value"] is None) for r in kept) == sorted(
+        [("fid", 40, True), ("fid", 180, False), ("kid", 140, False), *((name, 180, False) for name in four)]
+    )
 
 
 def test_too_few_samples_are_refused_with_the_reason(run: Run) -> None:
@@ -139,15 +147,19 @@ def test_too_few_samples_are_refused_with_the_reason(run: Run) -> None:
         ({"using": ("ddim:5:eta=x",)}, "name:steps"),
         ({"using": ("ddpm:5:variance=learned",)}, "has not learned a variance"),
         ({"using": ("ddim:2000",)}, "ddim:2000"),
+        ({"using": ("ddim:5:guidance=2",)}, "nothing to guide by"),
+        ({"using": ("ddpm:5:eta=1",)}, "ddpm has no eta"),
+        ({"using": ("ddim:5:sampler=ddpm",)}, 'no sampler setting "sampler"'),
+        ({"features": "nowhere.pt"}, "nowhere.pt"),
         ({"features": "inceptoin"}, 'unknown features "inceptoin"; did you mean "inception"'),
         ({"at": 7}, "no checkpoint at step 7"),
         ({"samples": 0}, "--samples must be 1 or more"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(run: Run, wrong: dict[str, Any], told: str) -> None:
+def test_what_is_wrong_is_told_in_one_line(told_nothing: Run, wrong: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told) as error:
-        evaluate.evaluate(run, **{"samples": 100, "features": "pixels", **wrong})
-    assert "\n" not in str(error.value) and not run.evaluations()
+        evaluate.evaluate(told_nothing, **{"samples": 100, "features": "pixels", **wrong})
+    assert "\n" not in str(error.value) and not told_nothing.evaluations()
 
 
 def test_bits_of_a_table_and_of_a_formula(run: Run, source: Path, tmp_path: Path) -> None:
@@ -180,6 +192,34 @@ def test_a_reader_that_cannot_read_is_not_trusted(tmp_path: Path) -> None:
     assert one(found, "fid", real=None, reference="train")["extractor"] == "pixels"
     row = one(found, "clear")
     assert row["value"] is None and "cannot be trusted" in row["reason"]
+
+
+def test_features_without_classes_give_no_inception_score(run: Run) -> None:
+    row = one(evaluate.evaluate(run, 100, ("is",), (), "pixels"), "inception_score")
+    assert row["value"] is None and "--features classifier" in row["reason"]
+
+
+def test_copies_are_found_beyond_the_images_that_features_are_taken_of(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge, "MOST", 100)
+    data = build.data(run)
+    left_out = sorted({*data.train} - {*judge.Judge(data, run.config.data, "pixels").rows("train")})
+    copies = data.x[left_out[: shards.SHARD]]
+    monkeypatch.setattr(shards, "draw", lambda *args, **kwargs: (copies, []))
+    row = one(evaluate.evaluate(run, 72, ("memory", "bits"), (), "pixels"), "memory_copied", space="pixels")
+    assert row["value"] == 1 and row["reference_n"] == 360
+
+
+def test_a_limit_in_minutes_leads_to_few_numbers_of_samples(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[plan.Plan] = []
+    monkeypatch.setattr(plan, "_rate", lambda model: 1.0)
+    monkeypatch.setattr(plan, "_look", lambda extractor, model: 0.0)
+    for minutes in (20, 35, 60):  # of them 60 % may be planned with
+        evaluate.evaluate(run, 300, ("kid",), ("ddim:4:guidance=1",), "pixels", minutes=minutes, planned=plans.append)
+        shutil.rmtree(run.eval_shards)
+    assert [p.n for p in plans] == [100, 250, 300]
+    assert [p.seconds for p in plans] == [4 * shards.SHARD * k for k in (2, 4, 5)]  # whole shards are drawn
 
 
 def test_without_classes_there_is_nothing_to_read(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def evaluate(
     samples: int = 2048,
     metrics: str | None = None,
     samplers: str | None = None,
-    features: Literal["auto", "inception", "classifier", "pixels"] = "auto",
+    features: str = "auto",
     minutes: float | None = None,
     weights: Literal["ema", "raw"] = "ema",
     at: int | None = None,
@@ -44,9 +44,9 @@ def evaluate(
     features
         What images are compared by: inception (the network that FID is defined on), a classifier trained on the
         data's own classes, or pixels. auto takes inception for colour images where it is at hand, else the classifier
-        where it reads well, else what there is.
+        where it reads well, else what there is. The path of Inception's file (.pt) also does.
     minutes
-        How long you can wait: fewer samples are drawn where all would take longer.
+        How long you can wait, more or less: fewer samples (1000, 500, 250, 100) are drawn where all would take longer.
     weights
         The running average (ema) or the raw ones.
     at
@@ -60,9 +60,10 @@ def evaluate(
         raise UserError("--minutes must be more than 0")
     opened = Run.open(run)
     from noisette.tasks import evaluate as evaluating
+    from noisette.tasks import plan as planning
     from noisette.views import table
 
-    def planned(plan: evaluating.Plan) -> None:
+    def planned(plan: planning.Plan) -> None:
         if plan.draws:
             what = f"{plan.n:,} samples with each of {', '.join(plan.labels)}"
             print(f"Drawing {what}: about {terminal.clock(plan.seconds)}", file=sys.stderr, flush=True)

@@ -367,7 +367,7 @@ def _evaluations(paths: Iterable[Path]) -> list[dict[str, Any]]:
         with contextlib.suppress(ValueError, OSError):
             value = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(value, dict) and isinstance(value.get("rows"), list):
-                found.append(value)
+                found.append({**value, "rows": [row for row in value["rows"] if isinstance(row, dict)]})
     return found
 
 

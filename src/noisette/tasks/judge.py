@@ -23,6 +23,7 @@ from noisette.metrics.classifier import Classifier, train
 from noisette.metrics.features import Extractor, Inception, Pixels
 
 FEATURES = ("auto", "inception", "classifier", "pixels")
+NETWORK = ".pt"  # how the file of a network ends
 
 READS = 0.8
 """A reader that is right less often on held-out images says nothing about which samples are clear."""
@@ -46,7 +47,8 @@ class Judge:
     Args:
         data: the images that the run learned from.
         settings: how they were loaded.
-        features: auto | inception | classifier | pixels. auto is inception for colour images where its file is at hand,
+        features: auto | inception | classifier | pixels, or the path of the Inception network's file. auto is
+            inception for colour images where its file is at hand,
             else a classifier trained on the data's own labels where it reads at least READS of the held-out images
             right, else inception, else the principal components of the pixels.
         progress: told of what takes long.
@@ -56,7 +58,7 @@ class Judge:
     """
 
     def __init__(self, data: ImageData, settings: DataConfig, features: str = "auto", progress: Progress = silent):
-        if features not in FEATURES:
+        if features not in FEATURES and not features.endswith(NETWORK):
             raise UserError(f'unknown features "{features}"{nearest(features, FEATURES)}')
         self.data, self.settings, self.progress = data, settings, progress
         self.asked = features
@@ -65,6 +67,8 @@ class Judge:
 
     @cached_property
     def extractor(self) -> Extractor:
+        if self.asked.endswith(NETWORK):
+            return Inception(fetch.inception_file(Path(self.asked)))
         if self.asked == "inception":
             return Inception(fetch.inception_file())
         if self.asked == "pixels":
@@ -140,6 +144,13 @@ class Judge:
         found = self.data.train if which == "train" else self.data.held_out
         return found if len(found) <= MOST else np.sort(found[permutation(len(found), _CHOOSE)[:MOST]])
 
+    def unknown(self) -> int:
+        """How many real images have no features in the cache yet."""
+        places = {
+            which: self._place("features", f"{self.extractor.hash}-{which}.npy") for which in ("train", "held_out")
+        }
+        return sum(len(self.rows(which)) for which, place in places.items() if place is None or not place.exists())
+
     def real(self, which: str) -> NDArray[np.float64]:
         """Features of the training ("train") or held-out ("held_out") images of `rows`, (N, D)."""
         rows = self.rows(which)
@@ -175,5 +186,5 @@ class Judge:
 
 
 PART = 256
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raised when a reader is trained differently."""

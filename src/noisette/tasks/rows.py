@@ -29,6 +29,15 @@ Features = NDArray[np.float64]
 DISTANCES = ("fid", "kid", "prdc", "is")
 METRICS = (*DISTANCES, "bits", "memory", "clear")
 
+BLANK: Row = dict.fromkeys(
+    (
+        *("real", "label", "sampler", "steps", "eta", "grid", "variance", "guidance", "clip", "nfe", "weights"),
+        *("checkpoint", "seeds", "reference", "reference_n", "extractor", "extractor_hash", "extractor_accuracy"),
+        *("n", "seconds"),
+    )
+)
+"""What every row says, as long as it says nothing."""
+
 BETTER = {
     **dict.fromkeys(("fid", "kid", "bits", "memory_closer", "memory_copied"), "lower"),
     **dict.fromkeys(("precision", "recall", "density", "coverage", "inception_score", "clear", "asked"), "higher"),
@@ -107,8 +116,10 @@ def _tried(metric: str, measure: Callable[[], Estimate], base: Row) -> Row:
         return row(metric, None, base, reason=str(error))
 
 
-def inception_score(probabilities: Features, base: Row) -> Row:
-    """From class probabilities (N, K)."""
+def inception_score(probabilities: Features | None, base: Row) -> Row:
+    """From class probabilities (N, K); without a value where the extractor gives none."""
+    if probabilities is None:
+        return row("inception_score", None, base, reason="these features read no classes: use --features classifier")
     return _tried(
         "inception_score",
         lambda: distances.inception_score(probabilities),
@@ -180,4 +191,4 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
 
 
 def _identity(r: Row) -> tuple[Any, ...]:
-    return tuple(r.get(key) for key in ("metric", "reference", "real", "extractor", "space", "label"))
+    return tuple(r.get(key) for key in ("metric", "n", "reference", "real", "extractor_hash", "space", "label"))

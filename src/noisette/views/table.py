@@ -30,7 +30,8 @@ def _title(row: Row) -> str:
     if row.get("label") is None:
         return f"the model, {row.get('weights')} weights of step {row.get('checkpoint')}"
     seconds = f", {row['seconds']:,.0f} s" if row.get("seconds") is not None else ""
-    return f"{row['label']}: {row.get('nfe')} network calls a sample, guidance {row.get('guidance'):g}{seconds}"
+    guidance = f", guidance {row['guidance']:g}" if row.get("guidance") is not None else ""
+    return f"{row['label']}: {row.get('nfe')} network calls a sample{guidance}{seconds}"
 
 
 def _line(row: Row) -> str:

@@ -1,0 +1,148 @@
+"""What an evaluation will do: which samplers, with which settings, and how many samples fit in the time there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from noisette.diffusion import samplers
+from noisette.errors import UserError, nearest
+from noisette.experiment import build
+from noisette.experiment.config import SampleConfig
+from noisette.experiment.runs import Run
+from noisette.metrics.features import Extractor
+from noisette.tasks import shards
+from noisette.tasks.generate import settings_of
+
+FITS = 0.6
+"""Share of a limit in minutes that may be planned with: the rest is for likelihoods, for neighbours, and for a machine
+that is slower later on than in its trial."""
+
+COUNTS = (100, 250, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
+"""How many samples a limit in minutes may lead to: few numbers, so that runs measured in a like time compare."""
+
+OPTIONS = ("eta", "variance", "grid", "guidance", "clip")
+"""What may follow a sampler and its steps."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """n samples for each sampler, `draws` of them still to be drawn; all in about `seconds`, likelihoods apart."""
+
+    n: int
+    labels: tuple[str, ...]
+    draws: int
+    seconds: float
+
+
+def chosen(model: shards.Model, specs: tuple[str, ...]) -> dict[str, SampleConfig]:
+    """The settings of samplers written as "ddim:50" or "ddim:50:eta=1", by label; the run's own where none is given.
+
+    Raises:
+        UserError: an unknown sampler or option, or one that this sampler or net cannot follow.
+    """
+    run = model.run
+    own = f"{run.config.sample.sampler}:{run.config.sample.steps}"
+    return {_label(spec, run): _settings(model, spec) for spec in specs or (own,)}
+
+
+def _label(spec: str, run: Run) -> str:
+    """A sampler's name in tables: "ddim" -> "ddim:50", with the run's own number of steps."""
+    name, *rest = spec.strip().split(":")
+    return ":".join([name, *(rest if rest and "=" not in rest[0] else [str(run.config.sample.steps), *rest])])
+
+
+def _settings(model: shards.Model, spec: str) -> SampleConfig:
+    name, steps, *more = _label(spec, model.run).split(":")
+    if name not in samplers.SAMPLERS:
+        raise UserError(f'unknown sampler "{name}"{nearest(name, samplers.SAMPLERS)}')
+    changes: dict[str, Any] = {"sampler": name}
+    elsewhere = {option for options in build.OPTIONS.values() for option in options} - set(build.OPTIONS.get(name, ()))
+    try:
+        changes["steps"] = int(steps)
+        for pair in more:
+            key, _, value = pair.partition("=")
+            if key not in OPTIONS:
+                raise UserError(f'"{spec}": no sampler setting "{key}"{nearest(key, OPTIONS)}')
+            if key in elsewhere:
+                raise UserError(f'"{spec}": {name} has no {key}: leave it out')
+            if key == "guidance" and not model.labelled:
+                raise UserError(f'"{spec}": the net was trained without class labels, so there is nothing to guide by')
+            changes[key] = float(value) if key in ("eta", "guidance") else value
+    except ValueError:
+        raise UserError(f'"{spec}": samplers are written name:steps, for example ddim:50 or ddim:50:eta=1') from None
+    settings = settings_of(model.run, **changes)
+    build.sampler(settings)
+    if name == "ddpm" and settings.variance == "learned" and not model.denoiser.learn_variance:
+        raise UserError(f'"{spec}": the net of {model.run.path} has not learned a variance: use variance=small')
+    with build.as_user_errors(f'"{spec}"'):
+        samplers.time_grid(model.denoiser.schedule, settings.steps, settings.grid)
+    return settings
+
+
+def plan(
+    model: shards.Model,
+    using: Mapping[str, SampleConfig],
+    samples: int,
+    seed: int,
+    limit: float | None,
+    extractor: Callable[[], Extractor] | None,
+    real: int,
+) -> Plan:
+    """How many samples fit in `limit` seconds (None: no limit), after a trial of the net's and the extractor's speed.
+
+    Args:
+        extractor: gives what looks at every sample; None where nothing does.
+        real: real images whose features are not known yet.
+    """
+    if not using:
+        return Plan(samples, (), 0, 0.0)
+    rate = _rate(model)
+    look = 0.0 if extractor is None else _look(extractor(), model)
+
+    def cost(n: int) -> float:
+        drawing = sum(
+            rate * shards.missing(model, settings, n, seed) * shards.calls(settings, model.labelled)
+            for settings in using.values()
+        )
+        return drawing + look * (real + n * len(using))
+
+    n = samples
+    if limit is not None and cost(n) > FITS * limit:
+        n = max((count for count in COUNTS if count < samples and cost(count) <= FITS * limit), default=0)
+    draws = sum(shards.missing(model, settings, n, seed) for settings in using.values())
+    return Plan(n, tuple(using), draws, cost(n))
+
+
+def _rate(model: shards.Model) -> float:
+    """Seconds of the net for one image, at the size of batch that shards are drawn in."""
+    shape, device = model.run.shape, next(model.denoiser.parameters()).device
+    x = torch.zeros(shards.SHARD, *shape.x, device=device)
+    told = torch.zeros(shards.SHARD, dtype=torch.int64, device=device) if model.labelled else None
+
+    def call() -> None:
+        with torch.no_grad():
+            model.denoiser(x, 0.5, told).x0.sum().item()  # .item() waits for a GPU
+
+    return _median(call, 4) / shards.SHARD
+
+
+def _look(extractor: Extractor, model: shards.Model) -> float:
+    """Seconds of the extractor for one image."""
+    shape, count = model.run.shape, 8
+    x = np.zeros((count, shape.height, shape.width, shape.channels), np.uint8)
+    return _median(lambda: extractor(x), 2) / count
+
+
+def _median(call: Callable[[], Any], times: int) -> float:
+    taken = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - begun)
+    return float(np.median(taken[1:]))
