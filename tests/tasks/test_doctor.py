@@ -277,3 +277,12 @@ def test_a_walk_is_of_the_size_it_should_be(trained: Run) -> None:
     model, _ = build.trained(trained)
     found = walk(trained, model, settings_of(trained, steps=20), [0, 1, 2, 3])
     assert found.finite and 0.2 < found.reach < 5 and 0.8 < found.swell < 2
+
+
+@pytest.mark.parametrize(("schedule", "predicts"), [("edm", "edm"), ("flow", "flow"), ("linear", "eps")])
+def test_a_walk_on_other_schedules(squares: Path, tmp_path: Path, schedule: str, predicts: str) -> None:
+    """Noise that grows far beyond the data, and an x0 that is a large number times a small error, are no explosions."""
+    run = tiny(squares, tmp_path / "run", schedule__name=schedule, objective__predicts=predicts, train__steps=40)
+    model, _ = build.trained(run)
+    found = walk(run, model, settings_of(run, steps=10), [0, 1, 2, 3])
+    assert found.finite and found.reach < 3 and 0.7 < found.swell < 2, found
