@@ -56,6 +56,13 @@ def test_no_verdict_where_it_would_take_too_long(monkeypatch: pytest.MonkeyPatch
     assert found.words == "" and len(found.ratio) == 36
 
 
+def test_of_very_many_pictures_an_even_share_is_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near, "NUMBERS", 50 * 36)
+    data = images()  # 140 training pictures, of which every third is
+    found = near.neighbours(data.x[data.train[:36]], data)
+    assert found.known == 47 and (found.ratio == 0).sum() == 12
+
+
 def test_too_few_training_pictures_is_the_users() -> None:
     data = images(n=62)
     data.x[60:] = data.x[60]

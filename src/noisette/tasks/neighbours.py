@@ -13,6 +13,9 @@ from noisette.metrics import memory
 from noisette.tasks.generate import Images
 from noisette.tasks.judge import Judge
 
+NUMBERS = 2**30
+"""Pixels of training pictures that are looked through: of more, an even share is."""
+
 PRODUCTS = 2**34
 """Multiplications that a verdict may cost, a second or two: unseen images times training images times pixels."""
 
@@ -22,12 +25,14 @@ class Neighbours:
     """For each of N samples the nearest training picture, x uint8 (N, H, W, C), and how near.
 
     ratio (N,): its distance over that of the second nearest, near 0 for a copy. labels (N,) of the training pictures,
-    or None. words: the verdict, and what it rests on; "" where it would take too long.
+    or None. known: how many training pictures were looked through. words: the verdict, and what it rests on; "" where
+    it would take too long.
     """
 
     x: Images
     ratio: NDArray[np.float64]
     labels: NDArray[np.int64] | None
+    known: int
     words: str
 
 
@@ -40,8 +45,9 @@ def neighbours(samples: Images, data: ImageData, mirrored: bool = False) -> Neig
     Raises:
         UserError: fewer than three different training pictures.
     """
-    known = data.x[data.train]
-    rows = data.train
+    most = max(1, NUMBERS // int(np.prod(data.x.shape[1:])))
+    rows = data.train[:: -(-len(data.train) // most)] if len(data.train) else data.train
+    known, count = data.x[rows], len(rows)
     if mirrored:
         known, rows = np.concatenate([known, known[:, :, ::-1]]), np.concatenate([rows, rows])
     try:
@@ -51,7 +57,7 @@ def neighbours(samples: Images, data: ImageData, mirrored: bool = False) -> Neig
         raise UserError(f"the nearest training pictures cannot be told: {error}") from None
     first = near.index[:, 0]
     labels = None if data.labels is None else data.labels[rows[first]]
-    return Neighbours(known[first], near.ratio, labels, words)
+    return Neighbours(known[first], near.ratio, labels, count, words)
 
 
 def alike(samples: Images, judge: Judge) -> Images:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from noisette.views import words
 from noisette.views.explained import charts
 from noisette.views.explained.exhibit import Bench, Board, Chart, Explanation, Row
 from noisette.views.figures import percent
@@ -150,7 +151,7 @@ def neighbours(bench: Bench) -> Explanation:
     text = [
         "The samples that are most like copies, and below each the training picture nearest to it, pixel by pixel. The "
         "number is its distance over that of the second nearest: near 0 where one picture was copied, near 1 where "
-        "the sample lies between many."
+        f"the sample lies between many. {words.many(found.known)} training pictures were looked through."
     ]
     labels = [f"{found.ratio[k]:.2f}" for k in order]
     rows = [Row("sample", drawn.x[order]), Row("nearest, by pixels", found.x[order])]

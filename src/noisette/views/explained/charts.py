@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisette.diffusion.schedules import SCHEDULES, NoiseSchedule, make_schedule
 from noisette.views import curves
 from noisette.views.curves import PALETTE, SIZE
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from noisette.diffusion.schedules import NoiseSchedule
     from noisette.tasks.interpolate import Path, Smoothness
     from noisette.tasks.levels import Losses
 
@@ -58,6 +58,8 @@ def every_schedule(own: NoiseSchedule, steps: int) -> tuple[Figure, Figure]:
 
 def quiet(name: str, steps: int, scaled: bool = True) -> NoiseSchedule:
     """A schedule without its warning: the page says which leave too much signal."""
+    from noisette.diffusion.schedules import make_schedule
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return make_schedule(name, steps, scaled)
@@ -65,6 +67,8 @@ def quiet(name: str, steps: int, scaled: bool = True) -> NoiseSchedule:
 
 def schedules(steps: int) -> dict[str, NoiseSchedule]:
     """Every schedule at this T, by name."""
+    from noisette.diffusion.schedules import SCHEDULES
+
     return {name: quiet(name, steps) for name in SCHEDULES}
 
 
@@ -74,8 +78,9 @@ def _small_charts(own: NoiseSchedule, steps: int, signal: bool) -> Figure:
 
         figure = Figure(figsize=(SIZE[0], SIZE[1] + 0.3))  # of eight axes, a constrained layout would take a second
         figure.subplots_adjust(left=0.09, right=0.975, bottom=0.11, top=0.93, wspace=0.28, hspace=0.3)
-        grid = figure.subplots(2, -(-len(SCHEDULES) // 2), sharex=True, sharey=True)
-        for axes, (name, schedule) in zip(grid.flat, schedules(steps).items(), strict=False):
+        every = schedules(steps)
+        grid = figure.subplots(2, -(-len(every) // 2), sharex=True, sharey=True)
+        for axes, (name, schedule) in zip(grid.flat, every.items(), strict=False):
             _one(axes, own, "accent-soft", 3.5, signal)
             _one(axes, schedule, "accent" if name == own.name else "ink", 1.3, signal)
             axes.set_title(name.replace("continuous_", "cont. "), fontsize=7.5, color=PALETTE["ink"], pad=3)
