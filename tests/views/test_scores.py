@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +91,22 @@ def test_the_summary_says_how_good_and_how_sure() -> None:
     assert "newest checkpoint" not in text
 
 
-def test_the_floor_has_the_same_reference_and_the_nearest_n() -> None:
+def test_the_floor_has_the_same_reference_and_about_the_same_n() -> None:
     now = verdicts.current(scores.read([{"rows": evaluations.whole()["rows"]}]))
     head = verdicts.headline(now)
     assert head is not None and head.floor is not None and head.floor.real == "train against train"
     held_out = next(s for s in now if s.metric == "fid" and s.reference == "held_out" and not s.real)
-    found = verdicts.floor(held_out, now)
+    assert verdicts.floor(held_out, now) is None  # 250 real pictures against 250 say nothing of 2,048
+    found = verdicts.floor(replace(held_out, n=250), now)
     assert found is not None and found.real == "held_out halves"
+
+
+def test_only_samplers_of_equal_n_rank() -> None:
+    rows = evaluations.whole()["rows"]
+    few = [{**r, "n": 250, "value": 0.1} for r in rows if r["label"] == "ddim:50" and r["metric"] == "fid"]
+    found = [r for r in rows if not (r["label"] == "ddim:50" and r["metric"] == "fid")] + few
+    head = verdicts.headline(verdicts.current(scores.read([{"rows": found}])))
+    assert head is not None and head.best.n == 2048 and "ddim:50" not in {s.label for s in head.among}
 
 
 def test_the_summary_knows_when_it_is_out_of_date() -> None:
@@ -117,6 +127,10 @@ def test_closer_than_real_pictures_is_suspect() -> None:
     for row in rows:
         if row["metric"] == "fid" and not row["real"]:
             row |= {"value": 0.5, "low": 0.4, "high": 0.6}
+    assert "nearer to its training pictures" not in told(rows)  # against other numbers of pictures, that proves nothing
+    for row in rows:
+        if row["real"] == "train against train":
+            row |= {"n": 2048, "reference_n": 4500}
     assert "nearer to its training pictures than other real pictures are" in told(rows)
     assert "nearer to its training pictures" not in told(evaluations.whole()["rows"])
 

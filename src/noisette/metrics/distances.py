@@ -225,7 +225,8 @@ def wilson(hits: NDArray[np.bool_]) -> Estimate:
     n, p = len(hits), float(hits.mean())
     middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return Estimate(p, max(0.0, middle - half), min(1.0, middle + half), "Wilson, over samples; reference fixed")
+    low, high = max(0.0, middle - half) if p > 0 else 0.0, min(1.0, middle + half) if p < 1 else 1.0
+    return Estimate(p, low, high, "Wilson, over samples; reference fixed")
 
 
 def inception_score(probabilities: Array, splits: int = 10) -> Estimate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,11 @@ def evaluate(
             why = why or f"not even {planning.COUNTS[0]} samples can be drawn"
             raise UserError(f"in {minutes:g} minutes, {why}: give more --minutes, or faster samplers")
     planned(plan)
-    found = _real(model, judge, metrics, plan.n)
+    reals = _Reals.of(model, judge, plan.n) if {"fid", "kid", "prdc"} & {*metrics} else None
+    found = _real(model, judge, reals, metrics)
     if drawing:
         for label, settings in chosen.items():
-            found += _sampler(model, judge, metrics, label, settings, plan.n, seed, progress)
+            found += _sampler(model, judge, reals, metrics, label, settings, plan.n, seed, progress)
     if "bits" in metrics:
         found += _bits(model, judge, progress)
     return found
@@ -99,9 +101,34 @@ def evaluate(
 # --- what is measured ---------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Reals:
+    """Features of real images: what samples are held against, and real pictures to hold against the same.
+
+    Some training images are taken out of the reference to stand where the model's samples stand: as many of them, and
+    against the very same others, so that the two numbers are one measurement. (A Fréchet distance grows as either set
+    shrinks.)
+    """
+
+    train: measured.Features
+    instead: measured.Features
+    held_out: measured.Features
+    halves: tuple[measured.Features, measured.Features]
+
+    @classmethod
+    def of(cls, model: shards.Model, judge: Judge, n: int) -> _Reals:
+        train, held_out, seed = judge.real("train"), judge.real("held_out"), model.run.config.data.seed
+        order = _order(judge, "train", model.labelled, seed, _TRAIN)
+        few = min(n, len(train) // 2)
+        halved = _order(judge, "held_out", model.labelled, seed, _HALVES)
+        half = len(held_out) // 2
+        return cls(train[order[few:]], train[order[:few]], held_out, (held_out[halved[half:]], held_out[halved[:half]]))
+
+
 def _sampler(
     model: shards.Model,
     judge: Judge,
+    reals: _Reals | None,
     metrics: Sequence[str],
     label: str,
     settings: SampleConfig,
@@ -128,9 +155,9 @@ def _sampler(
     if {"fid", "kid", "prdc", "memory"} & {*metrics}:
         told = f"Features of samples by {label}"
         of_samples = drawn.measured(judge.extractor.hash, lambda x: judge.features(x, told))
-        for which in ("train", "held_out"):
-            if len(judge.rows(which)):
-                found += measured.between(judge.real(which), of_samples, metrics, {**inside, "reference": which})
+        for which, reference in (("train", reals.train), ("held_out", reals.held_out)) if reals else ():
+            if len(reference):
+                found += measured.between(reference, of_samples, metrics, {**inside, "reference": which})
         if "memory" in metrics:
             found += _memory(judge, drawn.x, of_samples, base, progress)
     if "is" in metrics:
@@ -186,30 +213,21 @@ def _clear(judge: Judge, x: NDArray[np.uint8], labels: NDArray[np.int64] | None,
     return measured.clear(judge.reader.probabilities(x), judge.reader.classes, labels, base)
 
 
-def _real(model: shards.Model, judge: Judge, metrics: Sequence[str], n: int) -> list[Row]:
+def _real(model: shards.Model, judge: Judge, reals: _Reals | None, metrics: Sequence[str]) -> list[Row]:
     """Real images against real images: the floor that no model is expected to beat."""
     run = model.run
-    begun = time.perf_counter()
     base: Row = {**measured.BLANK, "detail": {"chosen_by": run.config.data.seed, "evenly": model.labelled}}
     found: list[Row] = []
-    if {"fid", "kid", "prdc"} & {*metrics}:
+    if reals is not None:
         inside = {**base, **measured.named(judge.extractor)}
-        train, held_out = judge.real("train"), judge.real("held_out")
-        seed = run.config.data.seed
-        order = _order(judge, "train", model.labelled, seed, _TRAIN)
-        few = min(n, len(train) // 2)  # as many as the model draws, so that the two compare
-        pairs = [("train against train", "train", train[order[few:]], train[order[:few]])]
-        if len(held_out):
-            order = _order(judge, "held_out", model.labelled, seed, _HALVES)
-            half = len(held_out) // 2
-            pairs += [
-                ("train against held_out", "train", train, held_out),
-                ("held_out halves", "held_out", held_out[order[half:]], held_out[order[:half]]),
-            ]
+        pairs = [("train against train", "train", reals.train, reals.instead)]
+        if len(reals.held_out):
+            pairs.append(("train against held_out", "train", reals.train, reals.held_out))
+            pairs.append(("held_out halves", "held_out", *reals.halves))
         for what, which, reference, instead in pairs:
+            begun = time.perf_counter()
             said = measured.between(reference, instead, metrics, {**inside, "real": what, "reference": which})
-            taken, begun = time.perf_counter() - begun, time.perf_counter()
-            found += [{**row, "seconds": round(taken, 2)} for row in said]
+            found += [{**row, "seconds": round(time.perf_counter() - begun, 2)} for row in said]
     if "clear" in metrics and len(judge.data.held_out) and judge.reads_well:
         held = judge.rows("held_out")
         labels = None if judge.data.labels is None else judge.data.labels[held]

@@ -72,7 +72,7 @@ def dots(found: Sequence[Dot], x: str, floors: Sequence[tuple[str, float]] = (),
         for k, dot in enumerate(found):
             if dot.low is not None and dot.high is not None:
                 axes.plot([dot.low, dot.high], [k, k], color=colour(dot.colour), lw=1.6, solid_capstyle="butt")
-            axes.plot([dot.value], [k], "o", color=colour(dot.colour), ms=4.5)
+            axes.plot([dot.value], [k], "o", color=colour(dot.colour), ms=4.5, clip_on=False)
         for k, (name, value) in enumerate(floors):
             axes.axvline(value, color=PALETTE["muted"], lw=1.1, ls=DASHES[k % len(DASHES)], label=name, zorder=1)
         axes.set_yticks(at, [short(dot.label) for dot in found])

@@ -46,8 +46,9 @@ def _noise(found: Sequence[Difference]) -> str:
     many = f"{len(found)} differences were looked at" if len(found) > 1 else "One difference was looked at"
     return (
         f"± is a 95 % interval. {many} on this page; those that are called better hold together, with a chance of 5 % "
-        "that even one of them is noise (Holm's method). The noise is that of the samples' seeds: each run is one "
-        "training, and another training with the same settings might differ by more."
+        "that even one of them is noise (Holm's method). The noise is that of the samples' seeds, and for "
+        "bits/dim that of the pictures: each run is one training, and another training with the same settings might "
+        "differ by more."
     )
 
 

@@ -127,6 +127,8 @@ class _Protocol:
     hash: str
     n: int
     reference_n: int
+    weights: str
+    kind: str
 
     def against(self, other: _Protocol) -> str:
         """Why a number of the other protocol does not compare with those of this one."""
@@ -135,6 +137,10 @@ class _Protocol:
         if other.hash != self.hash:
             names = [f"{p.extractor or 'unknown'} {p.hash[:6]}".strip() for p in (other, self)]
             return f"measured in the features of {names[0]}, not of {names[1]}"
+        if other.kind != self.kind:
+            return f"{other.kind}, not {self.kind}"
+        if other.weights != self.weights:
+            return f"of {other.weights or 'unknown'} weights, not {self.weights or 'unknown'}"
         if other.n != self.n:
             return f"from {other.n:,} pictures, not {self.n:,}"
         if other.reference != self.reference:
@@ -144,8 +150,18 @@ class _Protocol:
 
 
 def _protocol(score: Score, data: str) -> _Protocol:
+    kind = str(score.detail.get("kind") or "")
+    if kind and score.detail.get("told_classes"):
+        kind += " of pictures whose classes it is told"
     return _Protocol(
-        data, score.reference, score.extractor, score.hash, score.n or 0, (score.reference_n or 0) * bool(score.hash)
+        data,
+        score.reference,
+        score.extractor,
+        score.hash,
+        score.n or 0,
+        (score.reference_n or 0) * bool(score.hash),
+        score.weights,
+        kind,
     )
 
 
@@ -165,13 +181,14 @@ def differences(asked: Sequence[Question]) -> list[Difference]:
 
 
 def _difference(question: Question, a: int, b: int) -> Difference:
-    """Both errors are independent, or nearly: an interval is over a run's own samples, the reference held fixed."""
+    """Both errors are taken for independent: an interval is over a run's own samples, the reference held fixed. Bits
+    are of the same pictures for both runs, so that there the errors are too large and the test is a cautious one."""
     one, two = question.scores[a], question.scores[b]
     gap = (one.value or 0.0) - (two.value or 0.0)
     if (gap < 0) == (one.better == "higher") and gap:
         a, b = b, a
     error = math.hypot(one.error or 0.0, two.error or 0.0)
-    p = math.erfc(abs(gap) / error / math.sqrt(2)) if error else float(not gap)
+    p = math.erfc(abs(gap) / error / math.sqrt(2)) if error else 1.0  # no spread at all says nothing of the noise
     return Difference(question, a, b, abs(gap), Z * error, p)
 
 

@@ -65,7 +65,8 @@ def _protocol(now: Sequence[Score]) -> str:
             text += f", seeds {first} to {last}"
         kind = {"ema": "averaged (EMA)", "raw": "raw"}.get(drawn[0].weights, drawn[0].weights)
         text += f", from the {kind} weights of step {drawn[0].checkpoint:,}. "
-        text += "Brackets hold 95 % intervals: what other seeds of the same model would give. "
+        text += "Brackets hold 95 % intervals: what other seeds of the same model would give (for bits/dim, "
+        text += "other pictures). "
     judged = next((s for s in drawn if s.metric in DISTANCES), None)
     if judged is not None:
         text += (

@@ -14,6 +14,10 @@ HEADLINES = ("fid", "kid")
 """What the summary speaks of: the first of these that was measured."""
 
 
+NEAR = 0.9
+"""Two numbers of pictures within this ratio are about the same."""
+
+
 @dataclass(frozen=True)
 class Headline:
     """The best sampler's number, all that it was chosen from, and the same number of real pictures, if it is known."""
@@ -48,15 +52,21 @@ def headline(found: Sequence[Score]) -> Headline | None:
         rows = [s for s in found if s.metric == metric and not s.real and s.value is not None]
         if rows:
             reference = max(rows, key=lambda s: s.reference_n or 0).reference
-            among = best_first([s for s in rows if s.reference == reference])
+            rows = [s for s in rows if s.reference == reference]
+            sizes = [(s.n, s.reference_n) for s in rows]
+            most = max(sizes, key=lambda size: (sizes.count(size), size[0] or 0))  # only equal sizes rank
+            among = best_first([s for s in rows if (s.n, s.reference_n) == most])
             return Headline(among[0], among, floor(among[0], found))
     return None
 
 
 def floor(score: Score, found: Sequence[Score]) -> Score | None:
-    """The row of real pictures that a score is to be read against: same metric, features and reference, closest N."""
+    """The row of real pictures that a score is to be read against: same metric, features, reference and about the same
+    number of pictures, for a distance falls with it; None where there is none."""
     same = [s for s in found if s.real and s.value is not None and (s.metric, s.hash) == (score.metric, score.hash)]
-    same = [s for s in same if s.reference == score.reference] or same
+    same = [
+        s for s in same if s.reference == score.reference and s.n and score.n and NEAR * s.n <= score.n <= s.n / NEAR
+    ]
     return min(same, key=lambda s: abs((s.n or 0) - (score.n or 0)), default=None)
 
 
@@ -103,7 +113,8 @@ def quality(found: Sequence[Score], run: Path, newest: int | None) -> list[str]:
     text += "."
     if said := reading([s for s in now if s.real or s.sample == best.sample]):
         text += f" {said}"
-    if head.floor is not None and best.high is not None and best.high < (head.floor.low or 0.0):
+    equal = head.floor is not None and (head.floor.n, head.floor.reference_n) == (best.n, best.reference_n)
+    if equal and head.floor is not None and best.high is not None and best.high < (head.floor.low or 0.0):
         text += (
             " That is nearer to its training pictures than other real pictures are, which no model should be: see "
             "whether it copies them."
