@@ -22,6 +22,7 @@ from noisette.errors import UserError
 from noisette.experiment import build, runs
 from noisette.experiment.config import Config, merge
 from noisette.tasks import check as _check
+from noisette.tasks import doctor as _doctor
 from noisette.tasks import evaluate as _evaluate
 from noisette.tasks import explain
 from noisette.tasks import generate as _generate
@@ -159,6 +160,10 @@ class Run:
     def evaluate(self, samples: int = 2048, **settings: Any) -> list[dict[str, Any]]:
         """Measures the run against real images; settings as in noisette.tasks.evaluate.evaluate. The rows found."""
         return _evaluate.evaluate(self._run, samples, **settings)
+
+    def doctor(self, n: int = 64, **settings: Any) -> _doctor.Diagnosis:
+        """What is wrong with n samples, by measurement; settings as in noisette.tasks.doctor.examine."""
+        return _doctor.examine(self._run, n, **settings)
 
     @property
     def evaluations(self) -> list[dict[str, Any]]:

@@ -216,7 +216,7 @@ def test_a_limit_in_minutes_leads_to_few_numbers_of_samples(run: Run, monkeypatc
     plans: list[plan.Plan] = []
     monkeypatch.setattr(plan, "_rate", lambda model: 1.0)
     monkeypatch.setattr(plan, "_look", lambda extractor, model: 0.0)
-    for minutes in (20, 35, 60):  # of them 60 % may be planned with
+    for minutes in (17, 30, 60):  # of them 70 % may be planned with
         evaluate.evaluate(run, 300, ("kid",), ("ddim:4:guidance=1",), "pixels", minutes=minutes, planned=plans.append)
         shutil.rmtree(run.eval_shards)
     assert [p.n for p in plans] == [100, 250, 300]

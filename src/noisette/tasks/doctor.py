@@ -92,8 +92,9 @@ def diagnose(run: Run, drawn: Samples, data: ImageData) -> Diagnosis:
     train = data.x[data.train]
     usual = data.train[np.linspace(0, len(train) - 1, min(len(train), REAL)).astype(np.int64)]
     try:
-        near = memory.nearest(drawn.x, train)
-        others, rows, measure = _unseen(data, train)
+        seen = np.concatenate([train, train[:, :, ::-1]]) if run.config.data.flip else train  # as it was taught
+        near = memory.nearest(drawn.x, seen)
+        others, rows, measure = _unseen(data, seen)
         judged = memory.judge(near, others, measure)
         found = symptoms(
             drawn.x,
@@ -107,7 +108,7 @@ def diagnose(run: Run, drawn: Samples, data: ImageData) -> Diagnosis:
         raise UserError(f"{run.path}: {error}") from None
     if data.labels is not None and rows is not None:
         labels = data.labels[data.train]
-        read, unseen_read = labels[near.index[:, 0]], labels[others.index[:, 0]]
+        read, unseen_read = (labels[n.index[:, 0] % len(train)] for n in (near, others))
         lost = absent(read, drawn.labels, unseen_read, data.labels[rows], data.classes)
         found += [lost] if lost else []
     case = remedies.Case(run, settings, weights, step, model.schedule.terminal_signal, len(train))

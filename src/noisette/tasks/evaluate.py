@@ -25,7 +25,7 @@ from noisette.tasks import shards
 from noisette.tasks.judge import Judge, Progress, silent
 from noisette.tasks.rows import METRICS, Row
 
-BITS_IMAGES, BITS_TIMES, FLOW_IMAGES, FLOW_STEPS = 256, 32, 64, 50
+BITS_IMAGES, BITS_TIMES, FLOW_IMAGES, FLOW_STEPS = 256, 32, 64, 20
 _HALVES, _TRAIN, _BITS = 0x4A1F, 0x7EA1, 0xB175  # set these uses of a seed apart from the others
 
 
@@ -280,13 +280,15 @@ def _bits(model: shards.Model, judge: Judge, progress: Progress) -> list[Row]:
         }
         detail: dict[str, Any] = {"told_classes": told is not None, "noise_seed": _BITS}
         if schedule.steps:
-            bound = likelihood.variational_bits(model.denoiser, clean, BITS_TIMES, **common)
+            clipped = build.wrapped(model.denoiser, model.run.config.sample, None, 0)  # as samples are drawn
+            bound = likelihood.variational_bits(clipped, clean, BITS_TIMES, **common)
             total, kind = bound.total, "variational bound"
             detail |= {
                 "prior": float(bound.prior.mean()),
                 "decoder": float(bound.decoder.mean()),
                 "by_time": [round(float(v), 5) for v in bound.by_time],
                 "variance": bound.variance,
+                "clip": model.run.config.sample.clip,
                 "times": bound.times,
             }
         else:

@@ -19,7 +19,7 @@ from noisette.metrics.features import Extractor
 from noisette.tasks import shards
 from noisette.tasks.generate import settings_of
 
-FITS = 0.6
+FITS = 0.7
 """Share of a limit in minutes that may be planned with: the rest is for likelihoods, for neighbours, and for a machine
 that is slower later on than in its trial."""
 
