@@ -2,13 +2,13 @@
 
     python benchmarks/inception_distances.py cifar10.npz [--inception inception.pt] [--n 2000] [--out FILE.json]
 
-cifar10.npz holds x_train, x_test (uint8, N x 32 x 32 x 3) and y_train. N training images are the reference of every row:
+cifar10.npz holds x_train, x_test (uint8, N x 32 x 32 x 3) and y_train. N training images are every row's reference:
 
 * test images, and other training images as they are: the floor, which no generator can beat with N samples;
 * those other training images without one class (each of the ten in turn, filled up to N with further images);
 * those other training images blurred (Gaussian, s.d. in pixels), with Gaussian noise (s.d. in bytes), and through JPEG.
 
-Every row is a Fréchet distance and a KID between N and N images, with 95 % intervals, as Markdown on stdout. A core takes
+Every row is a Fréchet distance and a KID of N and N images, with 95 % intervals, as Markdown on stdout. A core takes
 six images a second, so the nine sets of 2,000 need most of an hour; the features of each are kept in --cache as soon as
 they are there, and a run that was stopped goes on with the next set.
 """
