@@ -167,9 +167,8 @@ def _against_linear(found: Losses) -> str:
             f"{said}, and at {above} of {len(t)} levels it does worse than that one: it has hardly begun to learn what "
             "pictures are, and longer training is what helps most."
         )
-    return (
-        f"{said}; it does worse than that one at {above} of {len(t)} levels, from t = {t[net > linear].min():.2f} on."
-    )
+    worse = t[net > linear]
+    return f"{said}; it does worse than that one at {above} of {len(t)} levels, t = {worse[0]:.2f} to {worse[-1]:.2f}."
 
 
 def _thirds(found: Losses) -> Table:
