@@ -128,6 +128,20 @@ def test_a_second_evaluation_replaces_its_own_numbers_and_keeps_the_others(run: 
     )
 
 
+def test_torn_evaluations_are_written_over(run: Run) -> None:
+    torn = [7, {"metric": ["fid"]}, {"metric": "fid", "n": {}, "value": "x"}]
+    run.save_evaluation("real", {"rows": torn})
+    found = evaluate.evaluate(run, 100, ("fid",), ("ddim:4",), "pixels")
+    assert len([r for e in run.evaluations() for r in e["rows"]]) == len(found) + 2
+
+
+def test_one_image_measures_nothing(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", x=np.arange(2 * 192, dtype=np.uint8).reshape(2, 8, 8, 3))
+    run = tiny(tmp_path / "two.npz", tmp_path / "run", data__held_out=0.5)
+    with pytest.raises(UserError, match="too few"):
+        evaluate.evaluate(run, 100, ("fid",), (), "pixels")
+
+
 def test_too_few_samples_are_refused_with_the_reason(run: Run) -> None:
     with pytest.raises(UserError, match=f"too few for fid, kid.*{FEWEST}"):
         evaluate.evaluate(run, FEWEST - 1, ("fid", "kid"), (), "pixels")

@@ -142,3 +142,9 @@ def test_copying_is_said_on_top() -> None:
         if row["metric"] == "memory_copied":
             row["detail"] = {"verdict": "copies", "words": "2000 of 2048 samples are copies."}
     assert "It copies: 2000 of 2048 samples are copies." in told(rows)
+
+
+def test_absurd_numbers_are_written_somehow() -> None:
+    absurd = {"metric": "fid", "value": 1e300, "low": -1e308, "high": 1e308, "seeds": ["a", None], "label": "ddim:5"}
+    (score,) = scores.read([{"rows": [absurd]}])
+    assert score.text() and score.bounds() and score.seeds is None

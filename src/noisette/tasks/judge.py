@@ -85,7 +85,10 @@ class Judge:
         return Inception(at_hand) if at_hand is not None else self._pixels()
 
     def _pixels(self) -> Pixels:
-        return Pixels(self.data.x[self.rows("train")])
+        try:
+            return Pixels(self.data.x[self.rows("train")])
+        except ValueError as error:
+            raise UserError(f"{self.settings.source}: {error}: too few to measure anything by") from None
 
     @cached_property
     def no_reader(self) -> str:

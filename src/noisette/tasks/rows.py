@@ -10,6 +10,7 @@ real images were held against which, and everything about a sampler is null.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -190,5 +191,5 @@ def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     return [*(r for r in old if _identity(r) not in replaced), *new]
 
 
-def _identity(r: Row) -> tuple[Any, ...]:
-    return tuple(r.get(key) for key in ("metric", "n", "reference", "real", "extractor_hash", "space", "label"))
+def _identity(r: Row) -> str:
+    return json.dumps([r.get(key) for key in ("metric", "n", "reference", "real", "extractor_hash", "space", "label")])

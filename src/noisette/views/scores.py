@@ -165,7 +165,7 @@ def number(value: float | None, low: float | None = None, high: float | None = N
     scale = 100 if unit in SHARES else 1
     half = (high - low) / 2 * scale if low is not None and high is not None else 0.0
     value *= scale
-    if half > 0:
+    if 0 < half < math.inf:
         digits = min(max(-math.floor(math.log10(half / 2)), 0), 8)
         text = f"{value:,.{digits}f}"
     elif scale == 100:
@@ -201,7 +201,9 @@ def _score(row: Mapping[str, Any]) -> Score:
         reason=_text(row.get("reason")),
         interval=_text(row.get("interval")),
         n=_int(row.get("n")),
-        seeds=(int(seeds[0]), int(seeds[-1])) if isinstance(seeds, list) and seeds else None,
+        seeds=(seeds[0], seeds[-1])
+        if isinstance(seeds, list) and seeds and all(type(s) is int for s in seeds)
+        else None,
         space=_text(row.get("space")),
         reference=_text(row.get("reference")),
         reference_n=_int(row.get("reference_n")),
