@@ -47,6 +47,7 @@ def evaluate(
         where it reads well, else what there is. The path of Inception's file (.pt) also does.
     minutes
         How long you can wait, more or less: fewer samples (1000, 500, 250, 100) are drawn where all would take longer.
+        Training a classifier, once for these data, comes on top.
     weights
         The running average (ema) or the raw ones.
     at
