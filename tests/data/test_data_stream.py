@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from noisette.data import ImageData, denormalise, normalise
-from noisette.data.stream import Stream, generator, to_bytes, to_model
+from noisette.data.stream import Stream, fits, generator, on_device, to_bytes, to_model
 from noisette.errors import UserError
 
 Make = Callable[..., ImageData]
@@ -130,8 +130,21 @@ def test_torch_and_numpy_agree() -> None:
     assert (to_bytes(wild).numpy() == denormalise(wild.numpy())).all()
 
 
-def test_data_kept_on_a_device_gives_the_same(image_data: Make) -> None:
+def test_data_kept_on_a_device_gives_the_same(image_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("noisette.data.stream._PART", 7)
     data = image_data(channels=3)
     kept = Stream(data, 8, 1, flip=True)
-    kept._x = torch.from_numpy(data.x)  # what an accelerator would hold
+    kept._x = on_device(data.x, "cpu")  # what an accelerator would hold
+    assert torch.equal(kept._x, torch.from_numpy(data.x))
     assert same(kept.batch(3), Stream(data, 8, 1, flip=True).batch(3))
+
+
+def test_a_gpu_keeps_what_fits_a_share_of_its_free_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.zeros((10, 8, 8, 1), np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    gpu, other = torch.device("cuda"), torch.device("mps")
+    for free, kept in ((4 * x.nbytes, True), (4 * x.nbytes - 1, False)):
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda device, free=free: (free, free))
+        assert fits(x, gpu) is kept and fits(mapped, gpu) is kept
+    assert fits(x, other) and not fits(mapped, other)

@@ -17,6 +17,8 @@ from noisette.errors import UserError
 
 _ORDER, _FLIP = 0x0DE, 0xF11  # set the uses of the seed apart
 _KEPT = 4  # permutations kept at hand
+_GPU_SHARE = 0.25  # of a GPU's free memory, for data: the rest is for the net and its activations
+_PART = 4096  # images copied at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +38,7 @@ class Stream:
     of an epoch come in an order drawn from (seed, epoch), each exactly once; a batch may straddle two epochs.
 
     data    rows `data.train` are streamed (or `index`, where given)
-    device  where the batch is wanted; in-memory data is kept there as bytes, a memory-mapped array is read where
-            it lies
+    device  where the batch is wanted; all bytes are kept there where they fit, else the data is read where it lies
     Raises UserError when there is nothing to train on or `world` does not divide `batch`.
     """
 
@@ -63,8 +64,8 @@ class Stream:
         self.count, self.seed, self.rank, self.world, self.flip = batch, seed, rank, world, flip
         self.device = torch.device(device)
         self._x: NDArray[np.uint8] | Tensor = data.x
-        if self.device.type != "cpu" and not isinstance(data.x, np.memmap):
-            self._x = torch.from_numpy(np.array(data.x)).to(self.device)
+        if self.device.type != "cpu" and fits(data.x, self.device):
+            self._x = on_device(data.x, self.device)
         self._labels = None if data.labels is None else torch.from_numpy(np.array(data.labels))
         self._orders: OrderedDict[int, NDArray[np.int64]] = OrderedDict()
 
@@ -99,19 +100,22 @@ class Stream:
     def take(self, rows: NDArray[np.int64], mirrored: NDArray[np.bool_] | None = None) -> Batch:
         """The images of any rows of the data, held-out ones included; `mirrored` (B,) bool flips some left to right."""
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
-        labels = None if self._labels is None else self._labels[index].to(self.device)
+        # Without non_blocking a copy to a GPU waits until all that the GPU was given before is done.
+        labels = None if self._labels is None else self._labels[index].to(self.device, non_blocking=True)
         if isinstance(self._x, Tensor):  # bytes on the device
-            x = self._x.index_select(0, index.to(self.device))
+            x = self._x.index_select(0, index.to(self.device, non_blocking=True))
             if mirrored is not None:
-                flip = torch.from_numpy(mirrored).to(self.device)
+                flip = torch.from_numpy(mirrored).to(self.device, non_blocking=True)
                 x = torch.where(flip[:, None, None, None], x.flip(2), x)
             return Batch(to_model(x.permute(0, 3, 1, 2)), labels, index)
-        part = np.array(self._x[rows])
+        part = np.asarray(self._x[rows])
         if mirrored is not None:
             part[mirrored] = part[mirrored, :, ::-1]
         part = np.ascontiguousarray(part.transpose(0, 3, 1, 2))
         if self.device.type != "cpu":
-            return Batch(to_model(torch.from_numpy(part).to(self.device)), labels, index)
+            cut = torch.from_numpy(part)
+            cut = cut.pin_memory() if self.device.type == "cuda" else cut
+            return Batch(to_model(cut.to(self.device, non_blocking=True)), labels, index)
         # numpy, not torch: at these sizes waking torch's threads costs more than the work, by far on a busy machine
         return Batch(torch.from_numpy(normalise(part)), labels, index)
 
@@ -121,6 +125,21 @@ class Stream:
             while len(self._orders) > _KEPT:
                 self._orders.popitem(last=False)
         return self._orders[epoch]
+
+
+def fits(x: NDArray[np.uint8], device: torch.device) -> bool:
+    """Whether a device keeps all bytes: a GPU within a share of its free memory, others unless they are memory-mapped."""
+    if device.type == "cuda":
+        return x.nbytes <= _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+    return not isinstance(x, np.memmap)
+
+
+def on_device(x: NDArray[np.uint8], device: torch.device | str) -> Tensor:
+    """A copy of the bytes on a device, part by part, so that a memory-mapped array is never whole in main memory."""
+    kept = torch.empty(x.shape, dtype=torch.uint8, device=device)
+    for first in range(0, len(x), _PART):
+        kept[first : first + _PART] = torch.from_numpy(np.array(x[first : first + _PART]))
+    return kept
 
 
 def to_model(x: Tensor, normaliser: dict[str, Any] = NORMALISER) -> Tensor:
@@ -135,12 +154,15 @@ def to_bytes(x: Tensor, normaliser: dict[str, Any] = NORMALISER) -> Tensor:
     return ((x.float() - shift) * scale).round().clamp(0, 255).to(torch.uint8)
 
 
-def generator(seed: int, step: int, rank: int = 0, purpose: str = "") -> torch.Generator:
-    """A CPU generator of its own for every (seed, step, rank, purpose), for t, noise, dropout and the like.
+def generator(
+    seed: int, step: int, rank: int = 0, purpose: str = "", device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A generator of its own for every (seed, step, rank, purpose), for t, noise, dropout and the like.
 
-    torch seeds its CPU generator with 32 bits only. So (seed, rank, purpose) is hashed with BLAKE2b to two 32-bit keys,
-    and the step goes through MurmurHash3's finaliser between them. The finaliser is a bijection: of one
-    (seed, rank, purpose), no two of the first 2^32 steps share a generator.
+    Each kind of device draws numbers of its own, always the same. torch seeds its CPU generator with 32 bits only. So
+    (seed, rank, purpose) is hashed with BLAKE2b to two 32-bit keys, and the step goes through MurmurHash3's finaliser
+    between them. The finaliser is a bijection: of one (seed, rank, purpose), no two of the first 2^32 steps share a
+    generator.
     """
     text = f"{seed}/{rank}/{purpose}".encode()
     digest = hashlib.blake2b(text, digest_size=8).digest()
@@ -149,4 +171,4 @@ def generator(seed: int, step: int, rank: int = 0, purpose: str = "") -> torch.G
     h = ((h ^ (h >> 16)) * 0x85EBCA6B) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 0xC2B2AE35) & 0xFFFFFFFF
     h ^= h >> 16
-    return torch.Generator().manual_seed(h ^ after)
+    return torch.Generator(device).manual_seed(h ^ after)
