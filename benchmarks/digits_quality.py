@@ -1,17 +1,19 @@
 """How good are drawn digits? An MNIST classifier that never saw them reads them.
 
-    python benchmarks/digits_quality.py SAMPLES.npz --mnist DIR [--labels] [--digits mnist_5k.csv.gz] [--out FILE.json]
+    python benchmarks/digits_quality.py RUN --mnist DIR [-n 1024]
+    python benchmarks/digits_quality.py SAMPLES.npz --mnist DIR [--labels]
 
-SAMPLES.npz holds `x`, uint8 (N, 28, 28, 1), and perhaps `labels` (N,). DIR holds MNIST's four idx files, gzipped. The
-classifier is trained once on the 60,000 training images (a few minutes) and kept in --cache. Printed as JSON:
+RUN is a run folder: n samples are drawn as its own settings say, seeds 0 to n - 1. SAMPLES.npz holds `x`, uint8
+(N, 28, 28, 1), and perhaps `labels` (N,). DIR holds MNIST's four idx files, gzipped. The classifier is trained once on
+the 60,000 training images (a few minutes) and kept in --cache. Printed as JSON:
 
 * confident: share of samples read with a probability above 0.9 (that of real test digits stands beside it);
 * by_digit, least_digit: share of the samples read as each digit, and the least of them;
-* frechet: Frechet distance (Heusel et al. 2017, float64) between the classifier's 128 penultimate features of the
-  samples and of MNIST's 10,000 test images; real: the same for as many real training digits (drawn at random from
-  --digits, or from MNIST's training images); ratio: frechet / real. The distance falls with the number of samples,
-  so both sides use the same number, and values of different N are not to be compared;
-* obeyed: with --labels, the share of samples that are read as the label they were asked for.
+* frechet: Fréchet distance between the classifier's 128 penultimate features of the samples and of MNIST's 10,000
+  test images, with its 95 % interval; real: the same for as many digits of --data, drawn at random; ratio:
+  frechet / real. The distance falls with the number of samples, so both sides use the same number, and values of
+  different N are not to be compared;
+* obeyed: with labels, the share of samples that are read as the label they were asked for.
 
 Confidence alone fools: a collapsed model reads as 100 % of one digit. Look at all of them, and at the pictures.
 """
@@ -24,11 +26,19 @@ import json
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from noisette.data import DataSpec, load
+from noisette.metrics.distances import Estimate, frechet
+
+LEAST_ACCURACY = 0.985
+"""Of a reader on MNIST's test images, below which its numbers are not worth reading."""
 
 
 class Reader(nn.Module):
@@ -53,7 +63,7 @@ class Reader(nn.Module):
         return self.out(self.features(x))
 
 
-def idx(path: Path) -> np.ndarray:
+def idx(path: Path) -> NDArray[np.uint8]:
     """The array in a gzipped idx file (uint8)."""
     raw = gzip.decompress(path.read_bytes())
     dims = raw[3]
@@ -70,7 +80,7 @@ def mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     return images(x), torch.from_numpy(y.astype(np.int64))
 
 
-def images(x: np.ndarray) -> Tensor:
+def images(x: NDArray[np.uint8]) -> Tensor:
     """uint8 digits of any layout that holds 28x28 -> (N, 1, 28, 28) in [0, 1]."""
     return torch.from_numpy(x.astype(np.float32)).reshape(len(x), 1, 28, 28) / 255
 
@@ -98,93 +108,110 @@ def train(folder: Path, epochs: int, seed: int = 0) -> Reader:
     return net.eval()
 
 
-@torch.no_grad()
-def read(net: Reader, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities (N, 10) and features (N, 128)."""
-    features = torch.cat([net.features(part) for part in x.split(500)])
-    return net.out(features).softmax(1), features
-
-
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """|mean_a - mean_b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2), A and B the covariances."""
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    values, vectors = np.linalg.eigh(cov_a)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ cov_b @ root).clip(0)).sum()
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
-
-
 class Judge:
-    """The trained reader with the test set's features: judge(x) -> the numbers as a dictionary."""
+    """The trained reader with the features of MNIST's test images: judge(x) -> the numbers as a dictionary.
 
-    def __init__(self, folder: Path, cache: Path, epochs: int = 6) -> None:
-        self.folder = folder
+    Args:
+        mnist_folder: with MNIST's four idx files, gzipped.
+        cache: where the trained reader is kept.
+        epochs: that it is trained for.
+        least: accuracy on the test images below which it is refused.
+
+    Raises SystemExit, in one line, for files that are not there and for a reader that is too poor.
+    """
+
+    def __init__(self, mnist_folder: Path, cache: Path, epochs: int = 6, least: float = LEAST_ACCURACY) -> None:
         self.net = Reader()
         kept = cache / f"digit-reader-{epochs}.pt"
         if kept.exists():
             self.net.load_state_dict(torch.load(kept, weights_only=True))
         else:
-            self.net = train(folder, epochs)
+            self.net = train(mnist_folder, epochs)
             cache.mkdir(parents=True, exist_ok=True)
             torch.save(self.net.state_dict(), kept)
         self.net.eval()
-        x, y = mnist(folder, "t10k")
-        p, features = read(self.net, x)
-        self.accuracy = (p.argmax(1) == y).double().mean().item()
-        self.test_confident = (p.amax(1) > 0.9).double().mean().item()
-        self.test_features = features.numpy()
+        x, y = mnist(mnist_folder, "t10k")
+        p, self.test_features = self.read(x)
+        self.accuracy = float((p.argmax(1) == y.numpy()).mean())
+        self.test_confident = float((p.max(1) > 0.9).mean())
+        if self.accuracy < least:
+            sys.exit(f"digits_quality: the reader is right on {self.accuracy:.2%} of the test set; needs {least:.1%}")
 
-    def real(self, n: int, digits: Path | None, seed: int = 0) -> float:
-        """The Frechet distance of n real training digits."""
-        if digits:
-            with gzip.open(digits, "rt") as file:
-                x = images(np.loadtxt(file, delimiter=",")[:, :784].astype(np.uint8))
-        else:
-            x, _ = mnist(self.folder, "train")
+    @torch.no_grad()
+    def read(self, x: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Images (N, 1, 28, 28) in [0, 1] -> probabilities (N, 10) and features (N, 128)."""
+        features = torch.cat([self.net.features(part) for part in x.split(500)])
+        return self.net.out(features).softmax(1).double().numpy(), features.double().numpy()
+
+    def distance(self, x: NDArray[np.uint8]) -> Estimate:
+        """The Fréchet distance of at least 100 digits (N, 28, 28, 1) to MNIST's test images."""
+        return frechet(self.test_features, self.read(images(x))[1])
+
+    def real(self, n: int, source: str, seed: int = 0) -> Estimate:
+        """The distance of n digits of a data set, drawn at random without replacement."""
+        x = load(DataSpec(source=source)).x
         if n > len(x):
             sys.exit(f"digits_quality: {n} samples, but only {len(x)} real digits to set beside them")
-        pick = torch.from_numpy(np.random.default_rng(seed).permutation(len(x))[:n])
-        return frechet(read(self.net, x[pick])[1].numpy(), self.test_features)
+        return self.distance(x[np.random.default_rng(seed).permutation(len(x))[:n]])
 
-    def __call__(self, x: np.ndarray, labels: np.ndarray | None = None) -> dict[str, object]:
-        p, features = read(self.net, images(x))
-        best, digit = p.max(1)
-        share = (torch.bincount(digit, minlength=10).double() / len(x)).tolist()
-        result = {
+    def __call__(self, x: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> dict[str, Any]:
+        p, features = self.read(images(x))
+        digit, found = p.argmax(1), frechet(self.test_features, features)
+        share = np.bincount(digit, minlength=10) / len(x)
+        result: dict[str, Any] = {
             "n": len(x),
-            "confident": (best > 0.9).double().mean().item(),
-            "by_digit": [round(s, 4) for s in share],
-            "least_digit": min(share),
-            "frechet": frechet(features.numpy(), self.test_features),
+            "confident": float((p.max(1) > 0.9).mean()),
+            "by_digit": share.round(4).tolist(),
+            "least_digit": float(share.min()),
+            "frechet": found.value,
+            "frechet_low": found.low,
+            "frechet_high": found.high,
         }
         if labels is not None:
-            result["obeyed"] = (digit.numpy() == labels).mean().item()
+            result["obeyed"] = float((digit == labels).mean())
         return result
+
+    def about(self, n: int, source: str) -> dict[str, float]:
+        """What stands beside every result of n samples: the same of real digits, and how good the reader is."""
+        accuracy = {"reader_accuracy": self.accuracy, "test_confident": self.test_confident}
+        return {"real": self.real(n, source).value, **accuracy}
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """What every script needs that judges digits."""
+    parser.add_argument("--mnist", type=Path, help="folder with MNIST's four idx .gz files")
+    parser.add_argument("--data", default="digits", help="the digits that were learned from (default: digits)")
+    parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="where the trained reader is kept")
+    parser.add_argument("--epochs", type=int, default=6, help="epochs that the reader is trained for (default: 6)")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("samples", type=Path, help="an .npz with x, uint8 (N, 28, 28, 1)")
-    parser.add_argument("--mnist", type=Path, required=True, help="folder with MNIST's four idx .gz files")
+    parser.add_argument("samples", type=Path, help="a run folder, or an .npz with x, uint8 (N, 28, 28, 1)")
+    options(parser)
+    parser.add_argument("-n", type=int, default=1024, help="samples to draw from a run (default: 1024)")
     parser.add_argument("--labels", action="store_true", help="also check `labels` of the .npz")
-    parser.add_argument("--digits", type=Path, help="mnist_5k.csv.gz, the bundled digits, to take the real ones from")
-    parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="where the trained reader is kept")
-    parser.add_argument("--epochs", type=int, default=6, help="epochs that the reader is trained for")
+    parser.add_argument("--least-accuracy", type=float, default=LEAST_ACCURACY, help="of the reader (default: 0.985)")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     args = parser.parse_args()
+    if not args.mnist:
+        parser.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
 
-    with np.load(args.samples) as file:
-        x, labels = file["x"], file["labels"] if args.labels else None
+    settings: dict[str, Any] = {}
+    if args.samples.is_dir():
+        from noisette.experiment.runs import Run
+        from noisette.tasks.generate import generate
+
+        samples, _ = generate(Run.open(args.samples), args.n)
+        x, labels, settings = samples.x, samples.labels, {"settings": samples.settings}
+    else:
+        with np.load(args.samples) as file:
+            x, labels = file["x"], file["labels"] if args.labels else None
     if x.dtype != np.uint8 or x.size != len(x) * 784:
         parser.error(f"x is {x.dtype} {x.shape}, not uint8 (N, 28, 28, 1)")
-    judge = Judge(args.mnist, args.cache, args.epochs)
-    if judge.accuracy < 0.985:
-        sys.exit(f"digits_quality: the reader is right on {judge.accuracy:.2%} of the test set only; needs 98.5 %")
-    real = judge.real(len(x), args.digits)
-    result = judge(x, labels)
-    result |= {"real": real, "ratio": result["frechet"] / real}
-    result |= {"reader_accuracy": judge.accuracy, "test_confident": judge.test_confident}
+    judge = Judge(args.mnist, args.cache, args.epochs, args.least_accuracy)
+    result = {**judge(x, labels), **judge.about(len(x), args.data), **settings}
+    result["ratio"] = result["frechet"] / result["real"]
     text = json.dumps(result, indent=2)
     print(text)
     if args.out:
