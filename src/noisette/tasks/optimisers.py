@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from noisette.experiment.config import OptimConfig
+from noisette.tasks.muon import Muon
 
 NOT_HIDDEN = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "class_embedding")
 
@@ -19,11 +20,11 @@ def is_hidden(name: str, parameter: Tensor) -> bool:
 
 
 class Optimiser:
-    """AdamW on all weights, or (name = "muon") torch's Muon on hidden ones, each seen as a matrix (out, in * kernel).
+    """AdamW on all weights, or (name = "muon") Muon on hidden ones, each seen as a matrix (out, in * kernel).
 
     Muon (Jordan et al. 2024) makes each update orthogonal, so that no direction of a weight matrix is left behind;
-    it learns far more from the same images here, see LOG.md. torch.optim.Muon takes matrices only: a convolution's
-    weight is handed to it as a view that shares its memory.
+    it learns far more from the same images here, see LOG.md. It takes matrices only: a convolution's weight is handed
+    to it as a view that shares its memory.
     """
 
     def __init__(self, net: nn.Module, config: OptimConfig):
@@ -39,9 +40,7 @@ class Optimiser:
             )
         }
         if self.matrices:
-            self.parts["muon"] = torch.optim.Muon(
-                self.matrices, lr=config.muon_lr, weight_decay=config.weight_decay, adjust_lr_fn="original"
-            )
+            self.parts["muon"] = Muon(self.matrices, lr=config.muon_lr, weight_decay=config.weight_decay)
 
     def step(self, curve: float) -> None:
         """One update with every learning rate times `curve`, in [0, 1]."""
