@@ -181,15 +181,15 @@ def test_refusals():
         NetDenoiser(nn.Identity(), make_schedule("flow"), "v", learn_variance=True)
 
 
-def test_autocast_reaches_the_backbone_and_the_result_is_float32():
+def test_a_backbone_in_bf16_is_given_bf16_and_the_result_is_float32():
     class Linear(nn.Linear):
         def forward(self, x, c_noise, cond):
             out = super().forward(x)
             self.seen = out.dtype
             return out
 
-    backbone = Linear(4, 4)
-    prediction = NetDenoiser(backbone, quiet("cosine"), "v", autocast=torch.bfloat16)(torch.randn(2, 4), 0.5)
+    backbone = Linear(4, 4).bfloat16()
+    prediction = NetDenoiser(backbone, quiet("cosine"), "v", dtype=torch.bfloat16)(torch.randn(2, 4), 0.5)
     assert backbone.seen == torch.bfloat16 and prediction.x0.dtype == torch.float32
 
 

@@ -95,7 +95,8 @@ class NetDenoiser(nn.Module):
         predicts: what its output means: eps | x0 | v | flow, or edm for the preconditioning of Karras et al. 2022.
         learn_variance: the second half of the output channels is the variance, in [-1, 1] (Nichol & Dhariwal 2021).
         sigma_data: standard deviation of the data, used by edm.
-        autocast: run the backbone under autocast with this dtype; None for none.
+        dtype: that of the backbone's weights, which its input is cast to; None where it takes x_t as it is. The
+            prediction has the dtype of x_t.
 
     Raises:
         ValueError: an unknown `predicts`; eps with a zero terminal SNR; a learned variance without a discrete table.
@@ -108,7 +109,7 @@ class NetDenoiser(nn.Module):
         predicts: str = "v",
         learn_variance: bool = False,
         sigma_data: float = 0.5,
-        autocast: torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
     ):
         super().__init__()
         if predicts not in PREDICTS:
@@ -121,7 +122,7 @@ class NetDenoiser(nn.Module):
         if learn_variance and schedule.steps is None:
             raise ValueError(f"a learned variance needs a discrete schedule, {schedule.name} is continuous")
         self.backbone, self.schedule, self.predicts = backbone, schedule, predicts
-        self.learn_variance, self.sigma_data, self.autocast = learn_variance, sigma_data, autocast
+        self.learn_variance, self.sigma_data, self.dtype = learn_variance, sigma_data, dtype
 
     def forward(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Prediction:
         t = as_time(t).expand(len(x_t))
@@ -129,9 +130,8 @@ class NetDenoiser(nn.Module):
         a, s = expand(alpha, x_t), expand(sigma, x_t)
         # Variance-preserving input already has unit scale and is left alone, as nets trained elsewhere expect.
         scale = expand(self._input_scale(alpha, sigma), x_t)
-        with torch.autocast(x_t.device.type, self.autocast, enabled=self.autocast is not None):
-            out = self.backbone(x_t * scale, self.schedule.c_noise(t).to(x_t.device, torch.float32), cond)
-        out = out.to(x_t.dtype)
+        c_noise = self.schedule.c_noise(t).to(x_t.device, torch.float32)
+        out = self.backbone((x_t * scale).to(self.dtype or x_t.dtype), c_noise, cond).to(x_t.dtype)
         variance = None
         if self.learn_variance:
             out, variance = out.chunk(2, dim=1)

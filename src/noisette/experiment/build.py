@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import sys
 import warnings
@@ -25,6 +26,7 @@ from noisette.experiment.config import (
     NetConfig,
     SampleConfig,
     ScheduleConfig,
+    TrainConfig,
     merge,
     parse,
     read_toml,
@@ -153,7 +155,7 @@ def conditional(config: Config, shape: Shape) -> bool:
 
 
 def denoiser(config: Config, shape: Shape) -> denoisers.NetDenoiser:
-    """A net with fresh weights, seeded by train.seed, as a denoiser. Precision must be settled (not "auto")."""
+    """A net with fresh weights, seeded by train.seed, as a denoiser, in float32."""
     objective = config.objective
     with torch.random.fork_rng(), as_user_errors("objective"):
         torch.manual_seed(config.train.seed)
@@ -164,8 +166,27 @@ def denoiser(config: Config, shape: Shape) -> denoisers.NetDenoiser:
             objective.predicts,
             learn_variance=objective.learn_variance,
             sigma_data=objective.sigma_data,
-            autocast=torch.bfloat16 if config.train.precision == "bf16" else None,
         )
+
+
+def computing(model: denoisers.NetDenoiser, train: TrainConfig, compiled: bool = False) -> denoisers.NetDenoiser:
+    """The denoiser that does the work of `model`, which is float32, in the precision and layout of the settings.
+
+    It is `model` itself where there is nothing to change, else a copy with weights of its own: bf16 weights save the
+    casts that autocast makes at every layer. What is still "auto" is taken as float32 and channels first.
+    """
+    half, last = train.precision == "bf16", train.layout == "channels_last"
+    if not (half or last or compiled):
+        return model
+    worker = copy.deepcopy(model)
+    if half:
+        worker.dtype = torch.bfloat16
+        worker.backbone.to(torch.bfloat16)
+    if last:
+        worker.backbone.to(memory_format=torch.channels_last)
+    if compiled:
+        worker.backbone.compile()
+    return worker
 
 
 def distance(name: str) -> objectives.Distance:
@@ -293,4 +314,5 @@ def trained(run: Run, weights: str = "ema", at: int | None = None) -> tuple[deno
         raise UserError(
             f"{checkpoint.path}: its weights do not fit the net of config.toml: restore that file"
         ) from None
-    return model.to(device(run.config.train.device)).eval().requires_grad_(False), checkpoint.step
+    model = model.to(device(run.config.train.device)).eval().requires_grad_(False)
+    return computing(model, run.config.train), checkpoint.step

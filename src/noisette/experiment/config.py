@@ -103,6 +103,8 @@ class TrainConfig(Section):
 
     checks, previews and checkpoints say how often over the whole budget; keep is how many checkpoints stay on disk.
     eval_every is the number of steps between cheap looks at the quality of the samples, 0 for none.
+    precision is that of the weights that compute (the weights that learn are float32), layout how images lie in memory,
+    compile whether torch compiles the net; what is "auto" is settled by a measured trial when a run starts.
     """
 
     minutes: float | None = Field(None, gt=0)
@@ -112,6 +114,8 @@ class TrainConfig(Section):
     micro_batch: int | None = Field(None, ge=1)
     label_dropout: float = Field(0.1, ge=0, le=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    layout: Literal["auto", "channels_first", "channels_last"] = "auto"
+    compile: Literal["auto", "on", "off"] = "auto"
     device: str = "auto"
     seed: int = Field(0, ge=0, lt=2**63)
     log_every: int = Field(10, ge=1)

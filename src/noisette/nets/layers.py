@@ -163,6 +163,18 @@ class ResBlock(nn.Module):
         return h + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
+PLAIN_UP_TO = {torch.bfloat16: 256, torch.float32: 64}
+"""Positions up to which two matrix products beat the flash kernel on a CPU, by dtype (LOG.md, "Attention")."""
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v of (N, heads, L, d) each, by the faster of two ways (Vaswani et al. 2017, eq. 1)."""
+    length, width = q.shape[-2:]
+    if q.device.type == "cpu" and length <= PLAIN_UP_TO.get(q.dtype, 0):
+        return (q * width**-0.5 @ k.transpose(-1, -2)).softmax(dim=-1, dtype=q.dtype) @ v
+    return F.scaled_dot_product_attention(q, k, v)
+
+
 class Attention(nn.Module):
     """Self-attention over all positions of (N, C, *S), plus the input, with heads of head_dim channels (at most C)."""
 
@@ -183,7 +195,7 @@ class Attention(nn.Module):
         q, k, v = (
             to(tokens).unflatten(-1, (-1, self.head_dim)).transpose(1, 2) for to in (self.to_q, self.to_k, self.to_v)
         )
-        h = F.scaled_dot_product_attention(q, k, v)  # N, heads, L, head_dim
+        h = attend(q, k, v)
         h = self.to_out[0](h.transpose(1, 2).flatten(2))
         return x + h.transpose(1, 2).reshape(x.shape)
 

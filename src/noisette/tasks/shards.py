@@ -129,7 +129,7 @@ def _key(model: Model, settings: SampleConfig) -> str:
             model.hash,
             model.run.config.model_dump(mode="json", include=MATTER),
             settings.model_dump(mode="json"),
-            str(model.denoiser.autocast),
+            str(model.denoiser.dtype),
         ],
         sort_keys=True,
     )

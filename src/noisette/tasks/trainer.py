@@ -14,12 +14,14 @@ from torch import Tensor
 
 from noisette.data import ImageData
 from noisette.data.stream import Stream, generator
+from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.objectives import Losses, StratifiedTimes
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.config import Config, OptimConfig
 from noisette.experiment.runs import Checkpoint, Shape
 from noisette.tasks.optimisers import Optimiser
+from noisette.tasks.worker import Worker
 
 BINS = 20  # of t, for the loss by timestep
 HELD_OUT = 256  # images in a validation loss
@@ -72,6 +74,7 @@ class Trainer:
         self.device = build.device(config.train.device)
         self.model = build.denoiser(config, shape).to(self.device)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
+        self.worker = Worker(self.model, config.train)
         self.objective, self.times = build.objective(config), build.times(config)
         self.optimiser = Optimiser(self.model.backbone, config.optim)
         self.stream = Stream(data, config.train.batch, config.train.seed, flip=config.data.flip, device=self.device)
@@ -103,6 +106,7 @@ class Trainer:
         self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
         self.window = Window(**state["window"])
         self.times.load_state_dict(state["times"])
+        self.worker.refresh()
 
     # --- one step ---
 
@@ -116,8 +120,7 @@ class Trainer:
         noise = torch.randn(batch.x.shape, generator=self._generator("noise")).to(self.device)
         labels = self._labels(batch.labels, n)
 
-        self.model.train()
-        self.model.zero_grad(set_to_none=True)
+        self.worker.begin()
         total, by_t = torch.zeros((), dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
         size = train.micro_batch or n
         # Dropout draws from the global generators: forked and seeded by the step, it is as repeatable as the rest.
@@ -127,9 +130,9 @@ class Trainer:
             for first in range(0, n, size):
                 part = slice(first, first + size)
                 told = None if labels is None else labels[part]
-                losses = self.objective(self.model, batch.x[part], t[part], noise[part], told)
+                losses = self.objective(self.worker.denoiser, batch.x[part], t[part], noise[part], told)
                 loss = (losses.total * share[part].to(losses.total)).sum() / n
-                loss.backward()
+                self.worker.backward(loss)
                 total += loss.detach().double().cpu()
                 by_t += by_time(losses)
                 self.times.update(t[part], losses.simple)
@@ -141,6 +144,7 @@ class Trainer:
                 raise FloatingPointError(f"the {name} of step {self.step} is {value:g} (batch: data rows {listed})")
         self.curve = rate_curve(optim, progress)
         self.optimiser.step(self.curve)
+        self.worker.refresh()
         self._average()
         self.step += 1
         self.images += n
@@ -167,6 +171,10 @@ class Trainer:
 
     # --- looking at it ---
 
+    def averaged(self) -> NetDenoiser:
+        """The EMA weights, in the precision and layout that the run computes in."""
+        return build.computing(self.ema, self.config.train)
+
     @torch.no_grad()
     def validate(self) -> dict[str, Any]:
         """Mean unweighted loss of the EMA weights on held-out images, always with the same t and noise."""
@@ -181,10 +189,11 @@ class Trainer:
         labels = batch.labels if self.conditional else None
         by_t = torch.zeros(2, BINS, dtype=torch.float64)
         size = self.config.train.micro_batch or len(rows)
+        ema = self.averaged()
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             told = None if labels is None else labels[part]
-            by_t += by_time(self.objective(self.ema, batch.x[part], t[part], noise[part], told))
+            by_t += by_time(self.objective(ema, batch.x[part], t[part], noise[part], told))
         return {"val_loss": round(float(by_t[0].sum() / by_t[1].sum()), 6), "val_loss_t": bin_means(by_t)}
 
     def row(self) -> dict[str, Any]:
