@@ -128,7 +128,7 @@ class Stream:
 
 
 def fits(x: NDArray[np.uint8], device: torch.device) -> bool:
-    """Whether a device keeps all bytes: a GPU within a share of its free memory, others unless they are memory-mapped."""
+    """Whether a device keeps all bytes: a GPU within a share of its free memory, others if not memory-mapped."""
     if device.type == "cuda":
         return x.nbytes <= _GPU_SHARE * torch.cuda.mem_get_info(device)[0]
     return not isinstance(x, np.memmap)

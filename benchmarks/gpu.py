@@ -1,0 +1,89 @@
+"""What this package makes of a GPU: images a second, share of the card's matrix peak, FID against training time.
+
+    python benchmarks/gpu.py --out FOLDER [--cifar FILE] [--inception FILE] [--minutes 8] [--limit SECONDS]
+                             [--parts peak,training,sampling,curve] [--set net.norm=rms ...] [--tiny]
+
+It needs torch, numpy and this package with what it needs to train; on a machine without a network, copy the package and
+set PYTHONPATH=src. Everything goes to FOLDER/gpu.json, after each row; a later call with other --parts adds to that.
+
+* peak: a bf16 product of 8192 x 8192 matrices, the ceiling that all shares are of.
+* training: whole steps of the product (tasks.trainer) on made-up images, for several nets, batches and ways to compute.
+  TFLOP/s count 3 calls of the net an image (2 FLOPs a multiply-add, torch.utils.flop_counter) and nothing else.
+  `stages` says where the time of a step goes, in milliseconds, each stage waited for.
+* sampling: calls of the net without gradients.
+* curve: trains the recipe cifar10 for --minutes on the images in FILE (.npz with x_train and y_train, or any data that
+  `noisette train` takes), and at even moments holds samples of the averaged weights, drawn with the recipe's sampler,
+  against all training images. Distances are between features of the Inception network where its file is given or at
+  hand, else of a classifier of the data's own classes, else of pixels (tasks.judge); only the first is an FID. Only
+  training counts as time, with compiling and without the measuring. --set changes settings of the recipe.
+
+--limit ends everything after so many seconds: what would not fit is left out, and what is measured is in the file.
+--tiny runs all of it on a CPU in seconds, with nets and numbers that say nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from gpu_curve import Curve
+from gpu_speed import SAMPLING, TRAINING, Results, peak, table
+
+from noisette.errors import UserError
+
+PARTS = ("peak", "training", "sampling", "curve")
+
+
+class OutOfTime(BaseException):
+    """The limit is reached. No Exception, so that nobody on the way catches it."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="the folder for gpu.json and sheets of samples")
+    parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure (default: {','.join(PARTS)})")
+    parser.add_argument("--cifar", help="the images for the curve: an .npz file, or cifar10 (none: no curve)")
+    parser.add_argument("--inception", type=Path, help="the Inception network's TorchScript file")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of training, for the curve (default: 8)")
+    parser.add_argument("--points", type=int, default=8, help="distances along the curve (default: 8)")
+    parser.add_argument("--samples", type=int, default=10_000, help="samples for each of them (default: 10,000)")
+    parser.add_argument("--final", type=int, default=50_000, help="samples for the last of them (default: 50,000)")
+    parser.add_argument("--limit", type=float, default=3600.0, help="seconds for everything (default: 3600)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for the curve")
+    parser.add_argument("--tiny", action="store_true", help="everything in seconds, to see that it runs")
+    args = parser.parse_args()
+    parts = args.parts.split(",")
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    if args.tiny:
+        args.minutes, args.points = min(args.minutes, 0.02), min(args.points, 2)
+        args.samples, args.final = min(args.samples, 128), min(args.final, 500)
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = Results(args.out, args.limit)
+
+    def stop(number: int, frame: Any) -> None:
+        raise OutOfTime
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, args.limit)
+    try:
+        if "peak" in parts or "peak" not in results.rows:
+            peak(results, args.tiny)
+        for part, rows in (("training", TRAINING), ("sampling", SAMPLING)):
+            if part in parts:
+                table(results, part, rows, args.tiny)
+        if "curve" in parts and args.cifar:
+            Curve(args, results).run()
+    except UserError as error:
+        sys.exit(f"gpu: {error}")
+    except OutOfTime:
+        print(f"gpu: the limit of {args.limit:g} s is reached; {results.path} has what was measured", flush=True)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+if __name__ == "__main__":
+    main()
