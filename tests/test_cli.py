@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,7 +120,11 @@ def test_train_sample_report_and_all_the_rest(
     run("train", squares, "--steps", 6, "--recipe", "small-grey", *flags())
     place = Path("runs/squares-1")
     assert (place / "report.html").is_file() and Run.open(place).finished
-    assert "runs/squares-1" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "runs/squares-1" in said
+    assert re.search(
+        r"Expects about [\d,]+ images/s in fp32: 48 images, 0\.9 looks at each\n +6 steps of 8 in 0:0\d", said
+    )
     run("sample", place, "-n", 4, "--steps", 3, "--out", "four.npz", "--trajectory", "way.gif")
     run("sample", place, "-n", 9, "--steps", 3, "--out", "nine.npz")
     with np.load("four.npz") as four, np.load("nine.npz") as nine:
@@ -146,7 +151,9 @@ def test_train_sample_report_and_all_the_rest(
     capsys.readouterr()
     run("check", squares, "--minutes", 1, *flags())
     said = capsys.readouterr().out
-    assert "60 grey images, 8x8" in said and "images/s" in said and "Warning: Only 60 images" in said
+    assert re.search(r"speed +about [\d,]+ images/s in fp32 on this machine", said)
+    assert re.search(r"1 minutes +[\d,]+ images, [\d.]+ looks at each, [\d,]+ steps", said) and "MiB of memory" in said
+    assert "60 grey images, 8x8" in said and "Warning: Only 60 images" in said
 
 
 def test_raw_linear_schedule_warns_with_number_and_mend(squares: Path, tmp_path: Path) -> None:

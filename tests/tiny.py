@@ -9,7 +9,10 @@ from noisette.experiment.runs import Run
 
 TINY: dict[str, Any] = {
     "net": {"channels": 8, "multipliers": [1], "groups": 4, "head_dim": 8, "patch": 1},
-    "train": {"batch": 8, "precision": "fp32", "micro_batch": 8, "log_every": 2, "checks": 2, "previews": 1},
+    "train": {
+        **{"batch": 8, "precision": "fp32", "layout": "channels_first", "compile": "off", "micro_batch": 8},
+        **{"log_every": 2, "checks": 2, "previews": 1},
+    },
     "sample": {"steps": 4, "guidance": 1.0},
 }
 """Settings of a run that trains at a hundred steps a second."""

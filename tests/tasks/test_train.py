@@ -21,7 +21,6 @@ from noisette.experiment.config import OptimConfig, merge, parse
 from noisette.experiment.runs import Run
 from noisette.nets.unet import UNet
 from noisette.tasks import train
-from noisette.tasks.measure import Trial, micro_batch, settle
 from noisette.tasks.optimisers import Optimiser, is_hidden
 from noisette.tasks.trainer import Stream, Trainer, rate_curve
 
@@ -258,22 +257,6 @@ def test_validation_is_fixed_and_on_held_out_images(trained: Run, squares: Path)
     data.x[data.held_out] = 0
     trainer.stream = Stream(data, 8, 0)
     assert trainer.validate() != before
-
-
-def test_memory_estimate_and_micro_batch(squares: Path) -> None:
-    data = load(DataSpec(str(squares)))
-    shape = train.shape_of(data)
-    config = build.resolve(shape, "small-grey", {k: v for k, v in TINY.items() if k != "train"})
-    trial = Trial(config, shape)
-    memory = trial.memory_a_sample()
-    assert 1_000 < memory < 1_000_000
-    assert micro_batch(trial, 128, lambda device: 10**12) == 128
-    assert micro_batch(trial, 128, lambda device: memory * 2 * 40) == 32  # the largest 128 / k that is at most 40
-    assert micro_batch(trial, 128, lambda device: 1) == 1
-    settled, found = settle(config, trial)
-    assert settled.train.precision in ("fp32", "bf16") and settled.train.micro_batch
-    times = found["precision_trial"]
-    assert times[settled.train.precision] == min(times["fp32"], times["bf16"])
 
 
 def test_muon_gets_the_hidden_weights_only() -> None:

@@ -57,6 +57,7 @@ def maker(folder: Path) -> Callable[..., Run]:
             "notes": ["two sizes"],
         }
         meta = {"state": "finished", "seconds": 88.4, "images": 2560, "steps": 20, "images_per_second": 29.0}
+        meta |= {"memory": 310 * 2**20, "estimate": {"images_per_second": 31.4, "steps": 22, "memory": 250 * 2**20}}
         run = Run.create(folder / "runs" / name, config, info, {**meta, "cpu": "Abacus", "cores": 2})
         for step in range(1, 21):
             row = {"step": step, "images": 128 * step, "seconds": 4.4 * step, "loss": 1 / step, "grad_norm": 1.0}

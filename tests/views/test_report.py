@@ -22,8 +22,9 @@ from run_maker import maker
 from noisette.errors import UserError
 from noisette.experiment.config import Config
 from noisette.experiment.runs import Run
-from noisette.views import parts, words
+from noisette.views import cards, parts, words
 from noisette.views import report as reporting
+from noisette.views.material import Material
 from noisette.views.report import report
 
 
@@ -65,6 +66,14 @@ def test_it_has_every_section(page: Page) -> None:
     assert 'class="missing"' not in page.source
     links = [a["href"] for a in page.all("a")]
     assert links == [f"#{a['id']}" for a in page.all("section")]
+
+
+def test_what_was_expected_stands_beside_what_happened(whole: tuple[Run, Page], page: Page) -> None:
+    (table, *_) = cards.timing(Material(whole[0])).tables
+    assert table.head[1:] == ["what it took", "expected before"]
+    assert ["steps", "20", "22"] in table.rows and ["images a second", "29", "31"] in table.rows
+    assert ["memory", "310\u00a0MiB", "250\u00a0MiB"] in table.rows
+    assert "expected before" in text_of(page)
 
 
 def test_every_picture_says_what_it_shows(page: Page) -> None:

@@ -158,11 +158,12 @@ def _go_on(run: Run, more: dict[str, float] | None = None) -> None:
 def _train(run: Run, data: Any) -> None:
     """Trains with a progress bar, then samples and reports."""
     from noisette.tasks import train as training
+    from noisette.views.preflight import expected
 
-    print(f"Training into {run.path}")
+    print(f"Training into {run.path}", flush=True)
     try:
         with training.stop_on_signals() as stopped:
-            steps = training.train(run, data, stopped)
+            steps = training.train(run, data, stopped, lambda ready: print(expected(ready), flush=True))
             terminal.watch(steps)
     except training.Interrupted as stop:
         fail(str(stop), 128 + stop.number)

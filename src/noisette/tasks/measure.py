@@ -1,55 +1,115 @@
-"""What this machine can do with a net: memory a sample, images a second, and which precision is faster."""
+"""What is left open in a run's settings, decided by a short measured trial on this machine when the run starts.
+
+Micro-batch, precision, memory layout, number of threads, and whether to compile. What a trial found is kept for runs to
+come with the same net on the same machine, unless the machine was too restless for the figures to be trusted.
+"""
 
 from __future__ import annotations
 
-import os
-import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from noisette.experiment import build
-from noisette.experiment.config import Config
+from noisette.experiment.config import Config, TrainConfig
 from noisette.experiment.runs import Shape
+from noisette.tasks import compiling, machine
+from noisette.tasks.optimisers import Optimiser
+from noisette.tasks.race import RESTLESS, Race, race
+from noisette.tasks.worker import Worker
 
 MEMORY_SHARE = 0.5  # of the free memory, for activations: the rest is for weights, optimiser and everybody else
-DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16}
+PRECISIONS, LAYOUTS = ("fp32", "bf16"), ("channels_first", "channels_last")
 
 
-def free_memory(device: torch.device) -> int:
-    """Bytes that can still be had on the device."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    try:
-        with Path("/proc/meminfo").open() as lines:
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+def ways(train: TrainConfig) -> list[str]:
+    """What may still be chosen, as "bf16 channels_first": the simplest first."""
+    precisions = PRECISIONS if train.precision == "auto" else (train.precision,)
+    layouts = LAYOUTS if train.layout == "auto" else (train.layout,)
+    return [f"{precision} {layout}" for precision in precisions for layout in layouts]
+
+
+def _choice(way: str) -> dict[str, str]:
+    return dict(zip(("precision", "layout"), way.split(), strict=True))
+
+
+class Figures(BaseModel):
+    """What a trial found.
+
+    seconds: of forward and backward with `batch` images, by way; forward: of a forward pass alone with as many, in the
+    chosen way; update: of an optimiser step; memory_a_sample: bytes that one more image in a batch keeps until the
+    backward pass, in the chosen way and (memory_before) in the first one, which decides on the micro-batch; spread: see
+    Race.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    chosen: str
+    micro_batch: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    seconds: dict[str, float]
+    spread: float
+    forward: float = Field(gt=0)
+    update: float = Field(ge=0)
+    memory_a_sample: int = Field(ge=0)
+    memory_before: int = Field(ge=0)
+    compiled: compiling.Figures | None = None
+
+    @property
+    def an_image(self) -> float:
+        """Seconds of forward and backward in the chosen way."""
+        return self.seconds[self.chosen] / self.batch
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Settings with nothing left open; an_image, forward, update: seconds of both passes for an image, of a forward
+    pass for an image, of an optimiser step; memory_a_sample (bytes); found: what was measured and decided, and why,
+    for meta.json."""
+
+    config: Config
+    an_image: float
+    forward: float
+    update: float
+    memory_a_sample: int
+    found: dict[str, Any]
 
 
 class Trial:
-    """Training steps on made-up data with a model of its own, which is not kept; each call sets the precision."""
+    """Training steps on made-up data with a model of its own, which is not kept and is made when it is needed."""
 
     def __init__(self, config: Config, shape: Shape):
-        self.shape, self.conditional = shape, build.conditional(config, shape)
+        self.config, self.shape, self.conditional = config, shape, build.conditional(config, shape)
         self.device = build.device(config.train.device)
-        self.model = build.denoiser(config, shape).to(self.device).train()
         self.objective = build.objective(config)
+        self._workers: dict[str, Worker] = {}
 
-    def _loss(self, batch: int) -> Tensor:
+    @cached_property
+    def model(self) -> Any:
+        return build.denoiser(self.config, self.shape).to(self.device).train()
+
+    def worker(self, way: str, compile: str = "off") -> Worker:
+        if (name := f"{way} {compile}") not in self._workers:
+            train = self.config.train.model_copy(update={**_choice(way), "compile": compile})
+            self._workers[name] = Worker(self.model, train)
+        return self._workers[name]
+
+    def _loss(self, worker: Worker, batch: int) -> Tensor:
         x = torch.zeros(batch, *self.shape.x, device=self.device)
         labels = torch.zeros(batch, dtype=torch.long, device=self.device) if self.conditional else None
-        t = torch.full((batch,), 0.5, dtype=torch.float64)
-        t = self.model.schedule.snap(t)
-        loss: Tensor = self.objective(self.model, x, t, torch.ones_like(x), labels).total.mean()
+        t = self.model.schedule.snap(torch.full((batch,), 0.5, dtype=torch.float64))
+        loss: Tensor = self.objective(worker.denoiser, x, t, torch.ones_like(x), labels).total.mean()
         return loss
 
-    def memory_a_sample(self) -> int:
+    def memory_a_sample(self, way: str) -> int:
         """Bytes that one more sample in a batch keeps alive until the backward pass."""
+        worker = self.worker(way)
 
         def kept(batch: int) -> int:
             storages: dict[int, int] = {}
@@ -60,18 +120,49 @@ class Trial:
                 return tensor
 
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                self._loss(batch)
+                self._loss(worker, batch)
             return sum(storages.values())
 
         return max(kept(4) - kept(2), 0) // 2
 
-    def seconds(self, batch: int, precision: str) -> float:
+    def seconds(self, way: str, batch: int, compile: str = "off") -> float:
         """Wall-clock of one forward and backward pass."""
-        self.model.autocast = DTYPES[precision]
+        worker = self.worker(way, compile)
         self._wait()
         begun = time.perf_counter()
-        self._loss(batch).backward()
-        self.model.zero_grad(set_to_none=True)
+        worker.begin()
+        worker.backward(self._loss(worker, batch))
+        self._wait()
+        return time.perf_counter() - begun
+
+    @torch.no_grad()
+    def forward(self, way: str, batch: int) -> float:
+        """Wall-clock of one forward pass alone."""
+        worker = self.worker(way)
+        self._loss(worker, batch)
+        self._wait()
+        begun = time.perf_counter()
+        self._loss(worker, batch)
+        self._wait()
+        return time.perf_counter() - begun
+
+    def update(self, way: str) -> float:
+        """Wall-clock of what follows the passes: the optimiser, the worker's new weights, the average."""
+        worker = self.worker(way)
+        worker.begin()
+        worker.backward(self._loss(worker, 1))
+        optimiser = Optimiser(self.model.backbone, self.config.optim)
+        weights = list(self.model.parameters())
+        averaged = [weight.detach().clone() for weight in weights]
+        begun = 0.0
+        for _ in range(2):  # the first makes the optimiser's state
+            self._wait()
+            begun = time.perf_counter()
+            torch.nn.utils.clip_grad_norm_(weights, self.config.optim.grad_clip)
+            optimiser.step(0.0)
+            worker.refresh()
+            with torch.no_grad():
+                torch._foreach_lerp_(averaged, weights, 0.0)
         self._wait()
         return time.perf_counter() - begun
 
@@ -79,35 +170,132 @@ class Trial:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def compare(self, batch: int, rounds: int = 3) -> dict[str, float]:
-        """Median seconds a pass of each precision, measured in turn so that a drifting machine is fair to both."""
-        for precision in DTYPES:
-            self.seconds(batch, precision)  # the first pass compiles kernels
-        times: dict[str, list[float]] = {precision: [] for precision in DTYPES}
-        for _ in range(rounds):
-            for precision, seen in times.items():
-                seen.append(self.seconds(batch, precision))
-        return {precision: statistics.median(seen) for precision, seen in times.items()}
 
-
-def micro_batch(trial: Trial, batch: int, free: Callable[[torch.device], int] = free_memory) -> int:
-    """The largest batch / k whose activations fit the free memory, at least 1."""
-    affordable = int(free(trial.device) * MEMORY_SHARE) // max(trial.memory_a_sample(), 1)
+def micro_batch(memory_a_sample: int, batch: int, free: int) -> int:
+    """The largest batch / k whose activations fit into `free` bytes, at least 1."""
+    affordable = int(free * MEMORY_SHARE) // max(memory_a_sample, 1)
     parts = 1
     while -(-batch // parts) > max(affordable, 1):
         parts += 1
     return -(-batch // parts)
 
 
-def settle(config: Config, trial: Trial) -> tuple[Config, dict[str, Any]]:
-    """The settings with precision and micro-batch decided by measurement where they were left open, and the figures."""
-    train, changes, found = config.train, {}, {}
-    if train.micro_batch is None:
-        changes["train.micro_batch"] = micro_batch(trial, train.batch)
-        found["memory_a_sample"] = trial.memory_a_sample()
-    if train.precision == "auto":
-        size = min(changes.get("train.micro_batch", train.micro_batch), 64)
-        seconds = trial.compare(size)
-        changes["train.precision"] = min(seconds, key=lambda precision: seconds[precision])
-        found["precision_trial"] = {"batch": size, **{k: round(v, 5) for k, v in seconds.items()}}
-    return (config.changed(changes) if changes else config), found
+def settle(
+    config: Config,
+    trial: Trial,
+    patient: bool = True,
+    choose_threads: bool = True,
+    free: Callable[[torch.device], int] = machine.free_memory,
+    others: Callable[[], float] = machine.watched,
+) -> Settled:
+    """The settings with what was left open decided by measurement, or by what was measured here before.
+
+    Where others keep cores busy, torch is left with the number of threads that was fastest beside them.
+
+    Args:
+        trial: of the same settings.
+        patient: may also try compiling, which takes a minute or more, where the budget could repay it.
+        choose_threads: may set the number of torch's threads; it changes how sums round, and so every last digit.
+        free: bytes of memory that a device has to spare.
+        others: how many of our cores other processes keep busy.
+    """
+    about, begun = _about(config, trial), time.perf_counter()
+    possible, cached = ways(config.train), _recalled(trial, about)
+    before = cached.memory_before if cached else trial.memory_a_sample(possible[0])
+    micro = config.train.micro_batch or micro_batch(before, config.train.batch, free(trial.device))
+    if cached and (cached.micro_batch != micro or cached.chosen not in possible):
+        cached = None
+    first = cached.chosen if cached else possible[0]
+    threads = _threads(trial, first, micro, others) if choose_threads else None
+    figures, doubt = (cached, "") if cached else _measured(trial, possible, micro, before, shared=threads is not None)
+    an_image = threads.seconds[threads.best] / threads.batch if threads and cached else figures.an_image
+    compiled = compiling.decide(
+        config.train.compile,
+        trial.device.type,
+        budget_seconds(config.train, an_image * config.train.batch + figures.update),
+        compiling.TRAINING,
+        figures.compiled,
+        (lambda: _compiled(trial, figures)) if patient else None,
+    )
+    if compiled.on and compiled.figures:
+        an_image /= compiled.figures.gain
+    certain = compiled.figures if compiled.figures and compiled.figures.spread <= RESTLESS else None
+    new = figures.model_copy(update={"compiled": certain})
+    kept = not doubt and (new == cached or machine.remember("train", trial.device, about, new.model_dump()))
+    told = {"chosen": figures.chosen, "batch": figures.batch, "seconds": figures.seconds, "spread": figures.spread}
+    told |= {"cached": cached is not None, "kept": kept, "took": round(time.perf_counter() - begun, 2)}
+    found = {
+        "trial": {**told, "doubt": doubt} if doubt else told,
+        "compile": compiled.told(),
+        "memory_a_sample": figures.memory_a_sample,
+        **({"threads": torch.get_num_threads(), "threads_trial": threads.seconds} if threads else {}),
+    }
+    chosen = {**_choice(figures.chosen), "micro_batch": micro, "compile": "on" if compiled.on else "off"}
+    forward = figures.forward / figures.batch * an_image / figures.an_image
+    return Settled(config.changed({"train": chosen}), an_image, forward, figures.update, figures.memory_a_sample, found)
+
+
+def budget_seconds(train: TrainConfig, step: float) -> float:
+    """How long the whole budget takes where a step takes `step` seconds."""
+    if train.minutes is not None:
+        return train.minutes * 60
+    return step * (train.steps if train.steps is not None else -(-(train.images or 0) // train.batch))
+
+
+def _about(config: Config, trial: Trial) -> Any:
+    """All that the figures depend on, the machine apart."""
+    sections = config.model_dump(mode="json", include={"net", "objective", "schedule", "optim"})
+    return [sections, trial.shape.x, len(trial.shape.classes), config.train.batch, ways(config.train)]
+
+
+def _recalled(trial: Trial, about: Any) -> Figures | None:
+    try:
+        found = Figures.model_validate(machine.recall("train", trial.device, about))
+    except ValidationError:
+        return None
+    whole = found.seconds and min(found.seconds.values()) > 0 and found.chosen in found.seconds
+    return found if whole else None
+
+
+def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float]) -> Race | None:
+    """Sets the number of torch's threads by a race, where it is free to choose and others are busy."""
+    most = torch.get_num_threads()
+    if trial.device.type != "cpu" or most == 1 or not machine.threads_are_free() or others() < machine.BUSY:
+        return None
+
+    def seconds(count: str, batch: int) -> float:
+        torch.set_num_threads(int(count))
+        return trial.seconds(way, batch)
+
+    run = race([str(count) for count in sorted({most, max(1, most // 2), 1}, reverse=True)], seconds, micro)
+    torch.set_num_threads(int(run.best))
+    return run
+
+
+def _measured(trial: Trial, possible: list[str], micro: int, before: int, shared: bool) -> tuple[Figures, str]:
+    """(what a trial finds, why it should not be kept, if so)."""
+    watch = machine.Others()
+    run = race(possible, trial.seconds, micro)
+    doubt = ""
+    if shared or (busy := watch.cores()) > machine.BUSY:
+        doubt = "other processes kept " + ("cores busy" if shared else f"{busy:.1f} cores busy")
+    elif run.spread > RESTLESS:
+        doubt = f"rounds disagreed by {run.spread:.1f} times"
+    figures = Figures(
+        chosen=run.best,
+        micro_batch=micro,
+        batch=run.batch,
+        seconds={way: round(seconds, 6) for way, seconds in run.seconds.items()},
+        spread=round(run.spread, 2),
+        forward=trial.forward(run.best, run.batch),
+        update=trial.update(run.best),
+        memory_a_sample=before if run.best == possible[0] else trial.memory_a_sample(run.best),
+        memory_before=before,
+    )
+    return figures, doubt
+
+
+def _compiled(trial: Trial, figures: Figures) -> compiling.Figures:
+    """What compiling would cost and gain a training step."""
+    way, micro = figures.chosen, figures.micro_batch
+    return compiling.measured(lambda: trial.seconds(way, micro, "on"), lambda: trial.seconds(way, micro))

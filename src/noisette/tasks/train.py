@@ -18,21 +18,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from noisette.data import ImageData, load
 from noisette.data.spec import NORMALISER, DataSpec
 from noisette.errors import UserError
 from noisette.experiment import build
-from noisette.experiment.config import BUDGETS, TrainConfig, merge
+from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Run, Shape, atomic, fresh_path
 from noisette.metrics.distances import FEWEST
-from noisette.tasks import board
+from noisette.tasks import board, machine
+from noisette.tasks.estimate import Estimate, estimate
 from noisette.tasks.generate import draw, labels_for, tile
 from noisette.tasks.measure import Trial, settle
-from noisette.tasks.proxy import Proxy
-from noisette.tasks.trainer import Trainer
+from noisette.tasks.proxy import SAMPLES, STEPS, Proxy
+from noisette.tasks.trainer import HELD_OUT, Trainer
 
 PREVIEWS, PREVIEW_STEPS = 16, 12  # a look at the model must not cost much of its training time
 SAFE_EVERY = 120.0  # seconds between checkpoints, at most
@@ -56,6 +58,17 @@ class TrainStep:
     progress: float
     loss: float
     images_per_second: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What is known when training is about to begin: the settings that were settled, what was measured for that (see
+    noisette.tasks.measure.settle), what to expect, and the bytes of memory that the device has to spare."""
+
+    config: Config
+    found: Mapping[str, Any]
+    estimate: Estimate
+    free: int
 
 
 # --- starting a run -----------------------------------------------------------------------------------------------
@@ -148,27 +161,39 @@ def used(train: TrainConfig, step: int, images: int, seconds: float) -> float:
     return min(1.0, next(done[name] / total for name in BUDGETS if (total := getattr(train, name)) is not None))
 
 
-def train(run: Run, data: ImageData | None = None, stopped: Callable[[], int] = lambda: 0) -> Iterator[TrainStep]:
+def train(
+    run: Run,
+    data: ImageData | None = None,
+    stopped: Callable[[], int] = lambda: 0,
+    ready: Callable[[Ready], None] = lambda ready: None,
+) -> Iterator[TrainStep]:
     """Trains a new, interrupted or extended run to the end of its budget, yielding after every step.
 
     Args:
         run: from `start`, Run.open or `extend`.
         data: the run's data, if it is at hand; loaded otherwise.
         stopped: asked after every step; a signal number instead of 0 ends the run with a checkpoint.
+        ready: told what to expect before the first step.
 
     Raises:
         UserError: the data changed since the run began, a checkpoint is damaged, the loss is not finite, or another
             process is training this run.
         Interrupted: `stopped` said so.
     """
-    with run.exclusive():
-        yield from _train(run, data, stopped)
+    threads = torch.get_num_threads()
+    try:
+        with run.exclusive():
+            yield from _train(run, data, stopped, ready)
+    finally:
+        torch.set_num_threads(threads)  # the trial may have chosen fewer
 
 
-def _train(run: Run, data: ImageData | None, stopped: Callable[[], int]) -> Iterator[TrainStep]:
+def _train(
+    run: Run, data: ImageData | None, stopped: Callable[[], int], ready: Callable[[Ready], None]
+) -> Iterator[TrainStep]:
     begun = time.perf_counter()
     data = build.data(run) if data is None else data
-    run, trainer = _prepare(run, data)
+    run, trainer = _prepare(run, data, begun, ready)
     run.rewind(trainer.step)
     run.update_meta(state="training")
     proxy = [Proxy(run, data)] if run.config.train.eval_every else []
@@ -214,19 +239,37 @@ def _due(times: int, before: float, after: float) -> bool:
     return math.floor(after * times) > math.floor(before * times)
 
 
-def _prepare(run: Run, data: ImageData) -> tuple[Run, Trainer]:
-    """The trainer at the newest checkpoint, and the run with precision and micro-batch settled."""
+def _prepare(run: Run, data: ImageData, begun: float, ready: Callable[[Ready], None]) -> tuple[Run, Trainer]:
+    """The trainer at the newest checkpoint, and the run with all that was left open settled."""
+    resumed, threads = bool(run.checkpoints()), run.meta.get("threads")
+    timed = run.config.train.minutes is not None
+    if resumed and not timed and isinstance(threads, int) and machine.threads_are_free():
+        torch.set_num_threads(max(threads, 1))  # to round as it did before, which a clock would not let it anyway
+    settled = settle(run.config, Trial(run.config, run.shape), choose_threads=timed or not resumed)
+    resident = machine.resident()
+    run = run if settled.config == run.config else run.reconfigured(settled.config)
     config = run.config
-    if config.train.precision == "auto" or config.train.micro_batch is None:
-        config, found = settle(config, Trial(config, run.shape))
-        run = run.reconfigured(config)
-        run.update_meta(**found)
     trainer = Trainer(config, run.shape, data)
-    if run.checkpoints():
+    if resumed:
         trainer.load(run.checkpoint())
+    spent = trainer.seconds + time.perf_counter() - begun
+    once, a_step = looks(config, run.shape, len(data.held_out))
+    expected = estimate(settled, run.shape, len(data.train), resident, once, a_step, (trainer.step, spent))
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    run.update_meta(parameters=parameters, precision=config.train.precision, device=str(trainer.device))
+    facts = {"parameters": parameters, "precision": config.train.precision, "device": str(trainer.device)}
+    run.update_meta(**settled.found, **facts, estimate=expected.told())
+    ready(Ready(config, settled.found, expected, machine.free_memory(trainer.device)))
     return run, trainer
+
+
+def looks(config: Config, shape: Shape, held_out: int) -> tuple[float, float]:
+    """(images that the net is shown for previews and checks, images a step that it is shown for eval_every)."""
+    train = config.train
+    calls = 1 if config.sample.guidance == 1 or not build.conditional(config, shape) else 2
+    previews = (train.previews + 1) * PREVIEWS * PREVIEW_STEPS * calls if train.previews else 0
+    checks = train.checks * min(held_out, HELD_OUT)
+    every = SAMPLES * STEPS * calls / train.eval_every if train.eval_every else 0.0
+    return previews + checks, every
 
 
 @dataclass
@@ -260,7 +303,7 @@ class _Loop:
 
     def evaluate(self) -> None:
         for proxy in self.proxy:
-            self.log({**self.trainer.counters(), **proxy.measure(self.trainer.ema)})
+            self.log({**self.trainer.counters(), **proxy.measure(self.trainer.averaged())})
 
     def preview(self) -> None:
         """A sheet of samples from the EMA weights, always from the same noise."""
@@ -271,7 +314,9 @@ class _Loop:
         steps = min(PREVIEW_STEPS, self.trainer.model.schedule.steps or PREVIEW_STEPS)
         settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": steps})
         labels = labels_for(run, seeds, None)
-        x, _ = draw(self.trainer.ema, settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS)
+        x, _ = draw(
+            self.trainer.averaged(), settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS
+        )
         sheet = tile(x)
         with atomic(run.preview_path(self.trainer.step)) as file:
             Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(file, format="PNG")
@@ -283,12 +328,14 @@ class _Loop:
 
     def summary(self) -> dict[str, Any]:
         trainer = self.trainer
+        peak = machine.peak_memory(trainer.device)
         speeds = [row["images_per_second"] for row in self.run.metrics() if "images_per_second" in row]
         return {
             "seconds": round(trainer.seconds, 1),
             "steps": trainer.step,
             "images": trainer.images,
             "images_per_second": round(float(np.median(speeds)), 1) if speeds else None,
+            **({"memory": peak} if peak else {}),
         }
 
 

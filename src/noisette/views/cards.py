@@ -75,25 +75,33 @@ def _and_more(rows: list[list[str]], count: int) -> list[list[str]]:
 def timing(material: Material) -> Section:
     """Timing. Where the time went."""
     meta = material.meta
+    before = meta["estimate"] if isinstance(meta.get("estimate"), dict) else {}
     rows = []
     for key, label, form in (
         ("seconds", "training", words.duration),
         ("steps", "steps", words.many),
         ("images", "images", words.many),
         ("images_per_second", "images a second", words.many),
+        ("memory", "memory", words.size),
     ):
-        if (value := words.number(meta, key)) is not None:
-            rows.append([label, form(value)])
+        happened, guessed = words.number(meta, key), words.number(before, key)
+        if happened is not None:
+            rows.append([label, form(happened), "" if guessed is None else form(guessed)])
     if material.run.checkpoints():
         made = material.drawn[0].settings
         if made.get("seconds"):
             count, taken = len(material.drawn[0].x), made["seconds"]
-            rows.append([f"{count} samples", f"{words.duration(taken)}, {taken / count:.2g} s each"])
-    tables = [Table(rows)] if rows else []
+            rows.append([f"{count} samples", f"{words.duration(taken)}, {taken / count:.2g} s each", ""])
+    head = ["", "what it took", "expected before"]
+    tables = [Table(rows, head=head) if before else Table([row[:2] for row in rows])] if rows else []
     tables += [Table(_flat(meta["history"]), "Sessions")] if meta.get("history") else []
-    trial = meta.get("precision_trial")
-    if isinstance(trial, dict):
-        tables.append(Table(_flat(trial), "Choice of precision: seconds a step, measured"))
+    for key, title in (
+        ("trial", "Choice of precision and memory layout: seconds of both passes, measured"),
+        ("threads_trial", "Choice of threads beside busy processes: seconds of both passes, measured"),
+        ("compile", "Choice of compiling"),
+    ):
+        if isinstance(meta.get(key), dict):
+            tables.append(Table(_flat(meta[key]), title, folded=True))
     drawings = drawing(curves.speed(material.rows), "speed", "Curve of images a second over steps.", "Speed")
     if not (tables or drawings):
         raise UserError("nothing has been timed yet")

@@ -1,10 +1,41 @@
-"""The preflight in plain words, for a terminal."""
+"""What is known before a training starts, in plain words, for a terminal."""
 
 from __future__ import annotations
 
+from noisette.experiment.config import Config
 from noisette.tasks.check import Preflight
+from noisette.tasks.estimate import Estimate
+from noisette.tasks.train import Ready
+from noisette.views.terminal import clock
 
 LISTED = 5
+
+
+def expected(ready: Ready) -> str:
+    """Lines of text: how far the budget goes, how much memory it takes, and what was done about busy neighbours."""
+    estimate, train = ready.estimate, ready.config.train
+    steps = f"{estimate.steps:,} steps of {train.batch} in {clock(estimate.seconds)}"
+    lines = [
+        f"Expects {_speed(estimate, ready.config)}: {_seen(estimate)}",
+        f"        {steps}, {_memory(estimate, ready.free)}",
+    ]
+    if counts := ready.found.get("threads_trial"):
+        threads = ready.found["threads"]
+        lines.append(f"Other processes are busy here: of {' or '.join(counts)} threads, {threads} was fastest")
+    return "\n".join(lines)
+
+
+def _speed(estimate: Estimate, config: Config) -> str:
+    compiled = ", compiled" if config.train.compile == "on" else ""
+    return f"about {estimate.images_per_second:,.0f} images/s in {config.train.precision}{compiled}"
+
+
+def _seen(estimate: Estimate) -> str:
+    return f"{estimate.images:,} images, {estimate.epochs:.1f} looks at each"
+
+
+def _memory(estimate: Estimate, free: int) -> str:
+    return f"about {estimate.memory / 2**20:,.0f} MiB of memory ({free / 2**30:.1f} GiB free)"
 
 
 def describe(found: Preflight, source: str, minutes: float) -> str:
@@ -31,10 +62,10 @@ def describe(found: Preflight, source: str, minutes: float) -> str:
     lines += [
         "",
         f"Recipe {config.recipe}: a U-Net of {found.parameters / 1e6:.2f} million parameters, {told}",
-        f"  memory     about {found.memory / 2**20:,.0f} MiB in batches of {config.train.batch} "
-        f"(micro-batch {config.train.micro_batch}), {found.free / 2**30:.1f} GiB free",
-        f"  speed      {found.images_per_second:,.0f} images/s on this machine in {config.train.precision}",
-        f"  {minutes:g} minutes  {found.images_in(minutes):,} images, {found.epochs_in(minutes):.1f} looks at each",
+        f"  memory     {_memory(found.estimate, found.free)} in batches of {config.train.batch} "
+        f"(micro-batch {config.train.micro_batch})",
+        f"  speed      {_speed(found.estimate, config)} on this machine",
+        f"  {minutes:g} minutes  {_seen(found.estimate)}, {found.estimate.steps:,} steps",
     ]
     lines += ["", *(f"Note: {note}" for note in found.notes)] if found.notes else []
     lines += ["", *(f"Warning: {warning}" for warning in found.warnings)] if found.warnings else []

@@ -30,6 +30,11 @@ def many(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def size(count: float) -> str:
+    """Bytes for people: 310 MiB; 2.4 GiB."""
+    return f"{count / 2**20:,.0f}\u00a0MiB" if count < 2**30 else f"{count / 2**30:.1f}\u00a0GiB"
+
+
 def duration(seconds: float) -> str:
     """0.4 s; 45 s; 1 min 28 s; 2 h 5 min."""
     text = _duration(seconds)

@@ -1,0 +1,138 @@
+"""What this machine is and what it has to spare: memory, threads, other busy processes, and what is known of it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from noisette.data import cache
+from noisette.experiment.environment import cores, cpu
+
+BUSY = 0.5  # cores that others keep busy, above which the machine is shared
+NAMED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""What a user sets to say how many threads torch may have."""
+
+Clock = Callable[[], float]
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be had on the device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        with Path("/proc/meminfo").open() as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds now; 0 where the system does not say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """The most bytes that this process has held so far, on a GPU those of tensors; None where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    with contextlib.suppress(OSError, ValueError, StopIteration), Path("/proc/self/status").open() as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+    return None
+
+
+class Others:
+    """What other processes use of our cores, from now on.
+
+    ticks: gives the seconds that our cores have been busy; mine: those that were this process's; clock: those that
+    went by.
+    """
+
+    def __init__(
+        self,
+        ticks: Clock | None = None,
+        mine: Clock = time.process_time,
+        clock: Clock = time.perf_counter,
+    ):
+        self._clocks = (ticks or _busy, mine, clock)
+        self._begun = self._now()
+
+    def cores(self) -> float:
+        """How many cores they kept busy, on average; 0 where the system does not say."""
+        busy, mine, passed = (now - then for now, then in zip(self._now(), self._begun, strict=True))
+        return max(0.0, (busy - mine) / passed) if busy and passed else 0.0
+
+    def _now(self) -> tuple[float, float, float]:
+        ticks, mine, clock = self._clocks
+        return ticks(), mine(), clock()
+
+
+def watched(seconds: float = 0.3) -> float:
+    """How many of our cores other processes keep busy just now."""
+    others = Others()
+    time.sleep(seconds)
+    return others.cores()
+
+
+def _busy() -> float:
+    """Seconds that the cores we may use have been busy since the machine started, by whomever; 0: unknown."""
+    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else None
+    total = 0
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *values = line.split()
+            if name in ours if ours else name == "cpu":
+                user, nice, system, _idle, _waiting, irq, softirq, *_ = map(int, values)
+                total += user + nice + system + irq + softirq
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def threads_are_free() -> bool:
+    """Whether the number of torch's threads is its own choice, one or two for each two cores, and not the user's."""
+    return not any(os.environ.get(name) for name in NAMED) and torch.get_num_threads() in (cores(), cores() // 2)
+
+
+# --- what is known of it ------------------------------------------------------------------------------------------
+
+
+def identity(device: torch.device) -> dict[str, Any]:
+    """All that a time measured here depends on, the net apart."""
+    return {
+        "cpu": cpu(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "noisette": importlib.metadata.version("noisette"),
+    }
+
+
+def _place(kind: str, device: torch.device, about: Any) -> Path | None:
+    home = cache.folder()
+    return home / "trials" / f"{kind}-{cache.key(identity(device), about)}.json" if home else None
+
+
+def recall(kind: str, device: torch.device, about: Any) -> Any:
+    """What `remember` kept on this machine about something (JSON); None where it is not there or is damaged."""
+    if place := _place(kind, device, about):
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(place.read_text(encoding="utf-8"))
+    return None
+
+
+def remember(kind: str, device: torch.device, about: Any, found: Any) -> bool:
+    """Keeps something for runs to come on this machine; whether that could be done."""
+    if place := _place(kind, device, about):
+        with contextlib.suppress(OSError):
+            cache.write(place, json.dumps(found).encode())
+            return True
+    return False

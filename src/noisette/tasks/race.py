@@ -1,0 +1,77 @@
+"""The fastest of several ways to do the same thing, found in little time and fair to all on a machine that drifts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+FEW = 4  # images of the first look
+HOPELESS, LOSER = 3.0, 1.25
+"""Times the fastest way's seconds at which a way is given up: after the first look, and after one round."""
+
+LONGEST = 0.25  # seconds that one pass should take at most: a larger batch is tried with a part of it
+ROUNDS = 3
+RESTLESS = 1.5
+"""Times its fastest round that a way's slowest may take: beyond that a race tells of the moment, not of the ways."""
+
+Timer = Callable[[str, int], float]
+"""Seconds that (way, images) take."""
+
+
+@dataclass(frozen=True)
+class Race:
+    """Median seconds of a pass of `batch` images by way, of those that were not hopeless; spread: how many times its
+    fastest round the slowest took, of the way where that is worst, 1 where all agree."""
+
+    batch: int
+    seconds: dict[str, float]
+    spread: float
+
+    @property
+    def best(self) -> str:
+        return min(self.seconds, key=lambda way: self.seconds[way])
+
+
+def race(ways: Sequence[str], seconds: Timer, batch: int, rounds: int = ROUNDS) -> Race:
+    """Measures the ways in turn, dropping clear losers, on batches of at most `batch` images.
+
+    A first look at a few images drops what is hopeless (bf16 where the processor has no such arithmetic); one round
+    drops clear losers; the others are measured `rounds` times. A way's first pass of a size prepares kernels and does
+    not count.
+    """
+    size = min(FEW, batch)
+    for way in ways:
+        seconds(way, size)
+    look = {way: seconds(way, size) for way in ways}
+    left = _near(look, HOPELESS)
+    passed = look[left[0]]
+    while (larger := _part(batch, size * LONGEST / passed)) > size:
+        size = larger
+        if size == batch:
+            break
+        seconds(left[0], size)
+        passed = seconds(left[0], size)  # a GPU takes about as long for many images as for a few
+    for way in left:
+        seconds(way, size)
+    times: dict[str, list[float]] = {way: [] for way in left}
+    for turn in range(rounds):
+        for way in left:
+            times[way].append(seconds(way, size))
+        if turn == 0:
+            left = _near({way: seen[0] for way, seen in times.items()}, LOSER)
+    medians = {way: statistics.median(seen) for way, seen in times.items()}
+    return Race(size, medians, max(max(times[way]) / max(min(times[way]), 1e-9) for way in left))
+
+
+def _part(batch: int, most: float) -> int:
+    """The largest of batch, batch / 2, batch / 4, ... that is at most `most`; at least 1."""
+    while batch > most and batch > 1:
+        batch = -(-batch // 2)
+    return batch
+
+
+def _near(seconds: Mapping[str, float], factor: float) -> list[str]:
+    """The ways that take at most `factor` times as long as the fastest, fastest first."""
+    limit = factor * min(seconds.values())
+    return sorted((way for way in seconds if seconds[way] <= limit), key=lambda way: seconds[way])
