@@ -242,10 +242,14 @@ def test_stratified_times_have_one_in_each_slice(n):
     assert not torch.equal(order, order.sort().values), "shuffled, so that no sample always gets the same slice"
 
 
-def test_logit_normal_moments():
+def test_logit_normal_moments_and_slices():
     t, _ = LogitNormalTimes(0.5, 0.8).draw(100_000, quiet("flow"), generator(4))
     z = torch.logit(t)
     assert z.mean() == pytest.approx(0.5, abs=0.02) and z.std() == pytest.approx(0.8, abs=0.02)
+    t, _ = LogitNormalTimes().draw(32, quiet("flow"), generator(0))
+    slices = (torch.special.ndtr(torch.logit(t)) * 32).floor().long()
+    assert torch.equal(slices.sort().values, torch.arange(32))
+    assert not torch.equal(slices, torch.arange(32)), "shuffled"
 
 
 def filled(schedule, loss, bins=20, history=10):

@@ -115,6 +115,11 @@ def _uniform(n: int, generator: torch.Generator) -> Tensor:
     return torch.rand(n, generator=generator, dtype=torch.float64)
 
 
+def _slices(n: int, generator: torch.Generator) -> Tensor:
+    """One number in each of n equal slices of [0, 1), in random order."""
+    return (torch.randperm(n, generator=generator) + _uniform(n, generator)) / n
+
+
 def _spread(u: Tensor, schedule: NoiseSchedule) -> Tensor:
     """u in [0, 1) -> t: every i/T equally likely for a table, uniform over [t_min, 1] otherwise."""
     if schedule.steps is not None:
@@ -133,18 +138,20 @@ class StratifiedTimes(Times):
     """One t in each of n equal slices of [0, 1]: uniform, with less variance a batch (Kingma et al. 2021, app. I.1)."""
 
     def draw(self, n: int, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        slices = torch.randperm(n, generator=generator)
-        return _spread((slices + _uniform(n, generator)) / n, schedule), torch.ones(n, dtype=torch.float64)
+        return _spread(_slices(n, generator), schedule), torch.ones(n, dtype=torch.float64)
 
 
 class LogitNormalTimes(Times):
-    """t = sigmoid(mean + std * z): more of the middle levels (Esser et al. 2024, eq. 19)."""
+    """t = sigmoid(mean + std * z): more of the middle levels (Esser et al. 2024, eq. 19).
+
+    z is normal, one in each of n slices of equal probability, for less variance a batch.
+    """
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):
         self.mean, self.std = mean, std
 
     def draw(self, n: int, schedule: NoiseSchedule, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        z = torch.randn(n, generator=generator, dtype=torch.float64)
+        z = torch.special.ndtri(_slices(n, generator).clamp(min=1e-12))
         return schedule.snap(torch.sigmoid(self.mean + self.std * z)), torch.ones(n, dtype=torch.float64)
 
 
