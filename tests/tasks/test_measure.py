@@ -99,6 +99,21 @@ def test_a_race_takes_medians_and_says_how_far_rounds_disagree() -> None:
     assert found.spread == pytest.approx(4)
 
 
+def test_a_race_out_of_time_goes_by_what_it_knows() -> None:
+    now = [0.0]
+
+    def seconds(way: str, batch: int) -> float:
+        now[0] += 1.0
+        return {"slow": 0.02, "fast": 0.01}.get(way, 0.001) * batch
+
+    found = race(["slow", "fast", "unseen"], seconds, 64, patience=3.5, clock=lambda: now[0])
+    assert found.hurried and found.best == "fast" and set(found.seconds) == {"slow", "fast"}
+    now[0] = 0.0
+    found = race(["slow", "fast"], seconds, 64, patience=7.5, clock=lambda: now[0])
+    assert found.hurried and found.best == "fast" and now[0] < 12
+    assert not race(["slow", "fast"], seconds, 64, patience=100, clock=lambda: now[0]).hurried
+
+
 # --- what is chosen -----------------------------------------------------------------------------------------------
 
 
@@ -440,6 +455,11 @@ def test_a_run_tells_what_to_expect_and_keeps_it(squares: Path, tmp_path: Path) 
         assert told
     assert told[0].estimate.steps == 10 and told[0].found["trial"]["cached"] and told[0].free > 0
     assert measure.budget_seconds(told[0].config.train, 0.5) == 5.0
+
+
+def test_a_budget_that_the_start_uses_up_still_makes_a_model(squares: Path, tmp_path: Path) -> None:
+    run = tiny(squares, tmp_path / "run", train__steps=None, train__minutes=1e-5)
+    assert run.finished and run.checkpoint().step == run.meta["steps"] == 1
 
 
 def test_threads_are_given_back_and_kept_for_a_resume_by_steps(

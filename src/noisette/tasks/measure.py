@@ -6,6 +6,7 @@ come with the same net on the same machine, unless the machine was too restless 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from noisette.tasks.race import RESTLESS, Race, race
 from noisette.tasks.worker import Worker
 
 MEMORY_SHARE = 0.5  # of the free memory, for activations: the rest is for weights, optimiser and everybody else
+PATIENCE, SHARE = 3.0, 0.05  # seconds, and share of a budget in minutes, that a trial takes: the smaller of both
 PRECISIONS, LAYOUTS = ("fp32", "bf16"), ("channels_first", "channels_last")
 
 
@@ -206,8 +208,10 @@ def settle(
     if cached and (cached.micro_batch != micro or cached.chosen not in possible):
         cached = None
     first = cached.chosen if cached else possible[0]
-    threads = _threads(trial, first, micro, others) if choose_threads else None
-    figures, doubt = (cached, "") if cached else _measured(trial, possible, micro, before, shared=threads is not None)
+    patience = min(PATIENCE, SHARE * 60 * (config.train.minutes or math.inf))
+    threads = _threads(trial, first, micro, others, patience) if choose_threads else None
+    shared = threads is not None
+    figures, doubt = (cached, "") if cached else _measured(trial, possible, micro, before, shared, patience)
     an_image = threads.seconds[threads.best] / threads.batch if threads and cached else figures.an_image
     compiled = compiling.decide(
         config.train.compile,
@@ -257,7 +261,7 @@ def _recalled(trial: Trial, about: Any) -> Figures | None:
     return found if whole else None
 
 
-def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float]) -> Race | None:
+def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float], patience: float) -> Race | None:
     """Sets the number of torch's threads by a race, where it is free to choose and others are busy."""
     most = torch.get_num_threads()
     if trial.device.type != "cpu" or most == 1 or not machine.threads_are_free() or others() < machine.BUSY:
@@ -267,18 +271,22 @@ def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float]) ->
         torch.set_num_threads(int(count))
         return trial.seconds(way, batch)
 
-    run = race([str(count) for count in sorted({most, max(1, most // 2), 1}, reverse=True)], seconds, micro)
+    run = race([str(count) for count in sorted({most, max(1, most // 2), 1}, reverse=True)], seconds, micro, patience)
     torch.set_num_threads(int(run.best))
     return run
 
 
-def _measured(trial: Trial, possible: list[str], micro: int, before: int, shared: bool) -> tuple[Figures, str]:
+def _measured(
+    trial: Trial, possible: list[str], micro: int, before: int, shared: bool, patience: float
+) -> tuple[Figures, str]:
     """(what a trial finds, why it should not be kept, if so)."""
     watch = machine.Others()
-    run = race(possible, trial.seconds, micro)
+    run = race(possible, trial.seconds, micro, patience)
     doubt = ""
     if shared or (busy := watch.cores()) > machine.BUSY:
         doubt = "other processes kept " + ("cores busy" if shared else f"{busy:.1f} cores busy")
+    elif run.hurried:
+        doubt = "there was no time for all rounds"
     elif run.spread > RESTLESS:
         doubt = f"rounds disagreed by {run.spread:.1f} times"
     figures = Figures(

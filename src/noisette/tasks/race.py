@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,28 +24,39 @@ Timer = Callable[[str, int], float]
 @dataclass(frozen=True)
 class Race:
     """Median seconds of a pass of `batch` images by way, of those that were not hopeless; spread: how many times its
-    fastest round the slowest took, of the way where that is worst, 1 where all agree."""
+    fastest round the slowest took, of the way where that is worst, 1 where all agree; hurried: there was no time for
+    all rounds."""
 
     batch: int
     seconds: dict[str, float]
     spread: float
+    hurried: bool = False
 
     @property
     def best(self) -> str:
         return min(self.seconds, key=lambda way: self.seconds[way])
 
 
-def race(ways: Sequence[str], seconds: Timer, batch: int, rounds: int = ROUNDS) -> Race:
+def race(
+    ways: Sequence[str],
+    seconds: Timer,
+    batch: int,
+    patience: float = math.inf,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Race:
     """Measures the ways in turn, dropping clear losers, on batches of at most `batch` images.
 
     A first look at a few images drops what is hopeless (bf16 where the processor has no such arithmetic); one round
-    drops clear losers; the others are measured `rounds` times. A way's first pass of a size prepares kernels and does
-    not count.
+    drops clear losers; the others are measured ROUNDS times. A way's first pass of a size prepares kernels and does
+    not count. After `patience` seconds what is known by then decides.
     """
-    size = min(FEW, batch)
+    until = clock() + patience
+    size, look = min(FEW, batch), {}
     for way in ways:
         seconds(way, size)
-    look = {way: seconds(way, size) for way in ways}
+        look[way] = seconds(way, size)
+        if clock() > until:
+            return Race(size, look, 1.0, hurried=True)
     left = _near(look, HOPELESS)
     passed = look[left[0]]
     while (larger := _part(batch, size * LONGEST / passed)) > size:
@@ -55,13 +68,17 @@ def race(ways: Sequence[str], seconds: Timer, batch: int, rounds: int = ROUNDS) 
     for way in left:
         seconds(way, size)
     times: dict[str, list[float]] = {way: [] for way in left}
-    for turn in range(rounds):
+    hurried = False
+    for turn in range(ROUNDS):
         for way in left:
             times[way].append(seconds(way, size))
         if turn == 0:
             left = _near({way: seen[0] for way, seen in times.items()}, LOSER)
+        if hurried := clock() > until and turn + 1 < ROUNDS:
+            break
     medians = {way: statistics.median(seen) for way, seen in times.items()}
-    return Race(size, medians, max(max(times[way]) / max(min(times[way]), 1e-9) for way in left))
+    spread = max(max(times[way]) / max(min(times[way]), 1e-9) for way in left)
+    return Race(size, medians, spread, hurried)
 
 
 def _part(batch: int, most: float) -> int:

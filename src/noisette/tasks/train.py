@@ -201,7 +201,7 @@ def _train(
     if trainer.step == 0:
         loop.preview()
     last_saved = time.perf_counter()
-    while (before := loop.progress()) < 1:
+    while (before := loop.progress()) < 1 or not trainer.step:  # however little time there is
         try:
             loss = trainer.advance(before)
         except FloatingPointError as error:
