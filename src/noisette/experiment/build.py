@@ -157,8 +157,8 @@ def conditional(config: Config, shape: Shape) -> bool:
 def denoiser(config: Config, shape: Shape) -> denoisers.NetDenoiser:
     """A net with fresh weights, seeded by train.seed, as a denoiser, in float32."""
     objective = config.objective
-    with torch.random.fork_rng(), as_user_errors("objective"):
-        torch.manual_seed(config.train.seed)
+    with torch.random.fork_rng(devices=[]), as_user_errors("objective"):
+        torch.random.default_generator.manual_seed(config.train.seed)  # fresh weights are drawn on the CPU
         net = backbone(config.net, shape, objective.learn_variance)
         return denoisers.NetDenoiser(
             net,

@@ -117,21 +117,23 @@ class Trainer:
         batch = self.stream.batch(self.step)
         n = len(batch.x)
         t, share = self.times.draw(n, self.model.schedule, self._generator("t"))
-        noise = torch.randn(batch.x.shape, generator=self._generator("noise")).to(self.device)
+        drawn_here = generator(train.seed, self.step, purpose="noise", device=self.device)
+        noise = torch.randn(batch.x.shape, generator=drawn_here, device=self.device)
         labels = self._labels(batch.labels, n)
 
         self.worker.begin()
         total, by_t = torch.zeros((), dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
         size = train.micro_batch or n
         # Dropout draws from the global generators: forked and seeded by the step, it is as repeatable as the rest.
-        with torch.random.fork_rng(enabled=self.config.net.dropout > 0):
+        here = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(here, enabled=self.config.net.dropout > 0):
             if self.config.net.dropout > 0:
                 torch.manual_seed(self._generator("dropout").initial_seed())
             for first in range(0, n, size):
                 part = slice(first, first + size)
                 told = None if labels is None else labels[part]
                 losses = self.objective(self.worker.denoiser, batch.x[part], t[part], noise[part], told)
-                loss = (losses.total * share[part].to(losses.total)).sum() / n
+                loss = (losses.total * share[part].to(losses.total, non_blocking=True)).sum() / n
                 self.worker.backward(loss)
                 total += loss.detach().double().cpu()
                 by_t += by_time(losses)
@@ -160,7 +162,7 @@ class Trainer:
         if not self.conditional or labels is None:
             return None
         dropped = torch.rand(n, generator=self._generator("labels")) < self.config.train.label_dropout
-        return labels.masked_fill(dropped.to(labels.device), len(self.shape.classes))
+        return labels.masked_fill(dropped.to(labels.device, non_blocking=True), len(self.shape.classes))
 
     @torch.no_grad()
     def _average(self) -> None:

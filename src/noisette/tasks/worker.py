@@ -35,12 +35,11 @@ class Worker:
             return
         # Weights that the loss does not reach (of a class embedding that nobody asked for, say) have no gradient.
         reached = [(m, w) for m, w in zip(self._masters, self._weights, strict=True) if w.grad is not None]
-        for master, weight in reached:
+        for master, _ in reached:
             if master.grad is None:
-                master.grad = weight.grad.to(torch.float32, memory_format=torch.contiguous_format)
-            else:
-                master.grad += weight.grad
-            weight.grad = None
+                master.grad = torch.zeros_like(master)
+        torch._foreach_add_([m.grad for m, _ in reached], [w.grad for _, w in reached])
+        self.denoiser.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def refresh(self) -> None:
