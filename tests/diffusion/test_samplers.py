@@ -27,6 +27,7 @@ from noisette.diffusion.samplers import (
     SAMPLERS,
     VARIANCES,
     SampleNoise,
+    adds_noise,
     ddim,
     ddpm,
     network_calls,
@@ -42,6 +43,7 @@ OPTIONS = {
     "heun": [{}, {"churn": 3.0}],
     "euler": [{}, {"churn": 3.0}],
     "dpmpp_2m": [{}],
+    "dpmpp_2m_sde": [{}],
 }
 EVERY_SAMPLER = [(name, options) for name in SAMPLERS for options in OPTIONS[name]]
 
@@ -350,6 +352,56 @@ def test_ancestral_samples_by_drawing_them():
     assert ((torch.cov(x.T) - C).abs() < 5 * error + 0.01 * C.diag().max()).all()
 
 
+def drawn_covariance(sampler, schedule, ts, **options):
+    """The covariance of what a sampler makes of the correlated Gaussian, without drawing: it is affine in its noises.
+
+    Row 0 is no noise at all, and each number of the start and of every step's noise has a row of its own.
+    """
+    rows = 1 + 3 * len(ts)
+    unit = torch.zeros(rows, 1, 3, dtype=F64)
+    count = itertools.count()
+
+    def noise():
+        z = torch.zeros_like(unit)
+        first = 1 + 3 * next(count)
+        z[first : first + 3, 0] = torch.eye(3, dtype=F64)
+        return z
+
+    x = start(schedule, noise)
+    out = list(SAMPLERS[sampler](correlated_gaussian(schedule), x, ts, noise=noise, **options))[-1].x[:, 0]
+    return (out - out[0]).T @ (out - out[0])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "name", "expected"),
+    [("ddpm", "cosine", 1), ("ddpm", "flow", 1), ("dpmpp_2m_sde", "cosine", 2), ("dpmpp_2m_sde", "flow", 2)],
+)
+def test_order_of_the_covariance(sampler, name, expected):
+    """Two samplers of one process: in log-SNR the multistep rule is of second order, the ancestral step of first."""
+    schedule = quiet(name, 1000, name == "cosine")
+    target = covariance(correlated_gaussian(schedule))
+    errors = []
+    for steps in (20, 40, 80):
+        ts = time_grid(schedule, steps, "log_snr")
+        errors.append(float((drawn_covariance(sampler, schedule, ts) - target).norm()))
+    slopes = [math.log2(a / b) for a, b in itertools.pairwise(errors)]
+    assert slopes[-1] > expected - 0.35, errors
+
+
+def test_sde_solver_is_the_ancestral_process():
+    """Where x0 does not change along the way the two take the same steps; at twenty it is ten times nearer the data."""
+    schedule = quiet("cosine")
+    point = PointMass(torch.tensor([0.3, -0.9], dtype=F64), schedule)
+    x, ts = randn(3, 2), time_grid(schedule, 20)
+    for a, b in zip(run("dpmpp_2m_sde", point, x, ts), run("ddpm", point, x, ts), strict=True):
+        torch.testing.assert_close(a.x, b.x, rtol=1e-9, atol=1e-9)
+    target = covariance(correlated_gaussian(schedule))
+    ancestral, multistep = (
+        float((drawn_covariance(sampler, schedule, ts) - target).norm()) for sampler in ("ddpm", "dpmpp_2m_sde")
+    )
+    assert multistep < ancestral / 3
+
+
 ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "dpmpp_2m": 2}
 
 
@@ -506,6 +558,19 @@ def test_learned_variance_in_ddpm_spans_small_to_large():
     torch.testing.assert_close(learned(0.0), run("ddpm", model, x, ts, variance="small")[-1].x, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(learned(1.0), run("ddpm", model, x, ts, variance="large")[-1].x, rtol=1e-9, atol=1e-9)
     assert set(VARIANCES) == {"small", "large", "learned"}
+
+
+@pytest.mark.parametrize(("sampler", "options"), EVERY_SAMPLER)
+def test_adds_noise_says_who_asks_for_noise(sampler, options):
+    schedule, x, asked = quiet("cosine"), randn(2, 2), []
+
+    def noise():
+        asked.append(1)
+        return torch.zeros_like(x)
+
+    list(SAMPLERS[sampler](two_bumps(schedule), x, time_grid(schedule, 5), noise=noise, **options))
+    if "churn" not in options:
+        assert bool(asked) == adds_noise(sampler, options.get("eta", 0.0))
 
 
 def test_ddim_draws_nothing_when_deterministic():

@@ -13,7 +13,7 @@ from diffusion_toys import F64, quiet, randn
 from torch import nn
 
 from noisette.diffusion.denoisers import NetDenoiser
-from noisette.diffusion.samplers import ddim, ddpm, dpmpp_2m, time_grid
+from noisette.diffusion.samplers import ddim, ddpm, dpmpp_2m, dpmpp_2m_sde, time_grid
 
 pytest.importorskip("diffusers")
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
@@ -139,8 +139,9 @@ def test_ddim(betas, predicts, spacing, eta, lifted):
 
 @pytest.mark.parametrize(("betas", "predicts", "spacing"), CASES)
 @pytest.mark.parametrize("lifted", (False, True))
-def test_dpm_solver_multistep(betas, predicts, spacing, lifted):
-    """dpmsolver++, midpoint, order 2, last sigma zero: the whole trajectory, since it has a memory."""
+@pytest.mark.parametrize(("algorithm", "sampler"), [("dpmsolver++", dpmpp_2m), ("sde-dpmsolver++", dpmpp_2m_sde)])
+def test_dpm_solver_multistep(betas, predicts, spacing, lifted, algorithm, sampler):
+    """Midpoint, order 2, last sigma zero: the whole trajectory, since it has a memory."""
     net = Toy()
     scheduler = theirs(
         DPMSolverMultistepScheduler,
@@ -148,7 +149,7 @@ def test_dpm_solver_multistep(betas, predicts, spacing, lifted):
         predicts,
         spacing,
         lifted,
-        algorithm_type="dpmsolver++",
+        algorithm_type=algorithm,
         solver_type="midpoint",
         solver_order=2,
         final_sigmas_type="zero",
@@ -158,9 +159,11 @@ def test_dpm_solver_multistep(betas, predicts, spacing, lifted):
     scheduler.set_timesteps(20)
     timesteps = scheduler.timesteps.tolist()
     x = start = randn(3, 1, 4)
-    trail = dpmpp_2m(denoiser, start, [*((i + 1) / T for i in timesteps), 0.0], noise=lambda: start)
+    noises = {timestep: randn(3, 1, 4, seed=k) for k, timestep in enumerate(timesteps)}
+    order = iter(timesteps)
+    trail = sampler(denoiser, start, [*((i + 1) / T for i in timesteps), 0.0], noise=lambda: noises[next(order)])
     for timestep, step in zip(timesteps, trail, strict=True):
-        x = scheduler.step(tell(net, x, timestep), timestep, x).prev_sample
+        x = scheduler.step(tell(net, x, timestep), timestep, x, variance_noise=noises[timestep]).prev_sample
         close(step.x, x, betas, lifted)
 
 

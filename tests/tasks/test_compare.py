@@ -57,14 +57,14 @@ def test_samplers_have_equal_calls(noises: compare.Noises, trained: Run, calls: 
     model, _ = build.trained(trained)
     rows, solved = compare.samplers(noises, model, calls)
     assert {row.label: row.calls for row in rows} == {
-        **{"ddpm": calls, "ddim, euler": calls, "dpmpp_2m": calls},
+        **{"ddpm": calls, "ddim, euler": calls, "dpmpp_2m": calls, "dpmpp_2m_sde": calls},
         "heun": calls if calls % 2 else calls - 1,
     }
     assert solved.calls == 3 * calls
     for row in rows:
         name = row.settings.sampler
         assert near(row.x, generate(trained, 3, seed=4, sampler=name, steps=row.settings.steps, eta=0.0)[0].x)
-        assert (row.off is None) == (name == "ddpm")
+        assert (row.off is None) == (name in ("ddpm", "dpmpp_2m_sde"))
 
 
 def test_the_solution_of_a_short_table_is_heuns(squares: Path, tmp_path: Path) -> None:

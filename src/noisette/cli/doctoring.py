@@ -39,7 +39,7 @@ def doctor(
     n
         How many samples to look at, 16 or more.
     sampler
-        ddpm, ddim, heun, dpmpp_2m or euler.
+        ddpm, ddim, heun, dpmpp_2m, dpmpp_2m_sde or euler.
     steps
         Sampler steps.
     eta

@@ -44,7 +44,7 @@ def sample(
     n
         How many.
     sampler
-        ddpm, ddim, heun, dpmpp_2m or euler.
+        ddpm, ddim, heun, dpmpp_2m, dpmpp_2m_sde or euler.
     steps
         Sampler steps; at most T on the grids trailing, leading and linspace.
     grid

@@ -287,6 +287,26 @@ def _edm(
         yield Step(i, s, x, prediction)
 
 
+class _Extrapolated:
+    """x0 at the middle of a step, in log-SNR, from its estimates at this step's beginning and the last one's.
+
+    The multistep rule of DPM-Solver++(2M); the first step and the one to sigma = 0 take the estimate as it is.
+    """
+
+    def __init__(self, schedule: NoiseSchedule):
+        self.schedule = schedule
+        self.before: tuple[Tensor, float] | None = None  # the previous x0 and the log-SNR/2 span of its step
+
+    def __call__(self, x0: Tensor, t: float, s: float) -> Tensor:
+        span = 0.5 * float(self.schedule.log_snr(s) - self.schedule.log_snr(t))
+        middle = x0
+        if self.before is not None and s > 0:
+            ratio = span / (2 * self.before[1])
+            middle = (1 + ratio) * x0 - ratio * self.before[0]
+        self.before = (x0, span)
+        return middle
+
+
 @torch.no_grad()
 def dpmpp_2m(denoiser: Denoiser, x: Tensor, ts: Sequence[float], *, noise: Noise) -> Iterator[Step]:
     """DPM-Solver++(2M) (Lu et al. 2022b, algorithm 2): second order with one network call a step.
@@ -294,18 +314,30 @@ def dpmpp_2m(denoiser: Denoiser, x: Tensor, ts: Sequence[float], *, noise: Noise
     The first step and the last (to sigma = 0) are of first order.
     """
     schedule = denoiser.schedule
-    before: tuple[Tensor, float] | None = None  # the previous x0 and the log-SNR/2 span of its step
+    middle = _Extrapolated(schedule)
     for i, t, s in _pairs(ts):
         prediction = denoiser(x, t)
         (alpha_t, sigma_t), (alpha_s, sigma_s) = (map(float, schedule.level(time)) for time in (t, s))
-        span = 0.5 * float(schedule.log_snr(s) - schedule.log_snr(t))
-        x0 = prediction.x0
-        if before is not None and s > 0:
-            ratio = span / (2 * before[1])
-            x0 = (1 + ratio) * x0 - ratio * before[0]
         # sigma_s/sigma_t x - alpha_s (exp(-span) - 1) x0, written so that an infinite span is finite
-        x = sigma_s / sigma_t * x + (alpha_s - alpha_t * sigma_s / sigma_t) * x0
-        before = (prediction.x0, span)
+        x = sigma_s / sigma_t * x + (alpha_s - alpha_t * sigma_s / sigma_t) * middle(prediction.x0, t, s)
+        yield Step(i, s, x, prediction)
+
+
+@torch.no_grad()
+def dpmpp_2m_sde(denoiser: Denoiser, x: Tensor, ts: Sequence[float], *, noise: Noise) -> Iterator[Step]:
+    """SDE-DPM-Solver++(2M) (Lu et al. 2022b, sec. 5 and appendix): dpmpp_2m for the process that ddpm walks.
+
+    An ancestral step with the small variance solves the reverse SDE exactly where x0 stays the same; here x0 is taken
+    at the step's middle instead of its beginning.
+    """
+    schedule = denoiser.schedule
+    middle = _Extrapolated(schedule)
+    for i, t, s in _pairs(ts):
+        prediction = denoiser(x, t)
+        q = posterior(schedule, t, s)
+        x = float(q.of_x_t) * x + float(q.of_x0) * middle(prediction.x0, t, s)
+        if s > 0:
+            x = x + float(q.small) ** 0.5 * noise()
         yield Step(i, s, x, prediction)
 
 
@@ -314,6 +346,7 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
     "ddim": ddim,
     "heun": heun,
     "dpmpp_2m": dpmpp_2m,
+    "dpmpp_2m_sde": dpmpp_2m_sde,
     "euler": euler,
 }
 
@@ -321,6 +354,11 @@ SAMPLERS: dict[str, Callable[..., Iterator[Step]]] = {
 def network_calls(sampler: str, steps: int) -> int:
     """NFE: how often the net is called for one sample, without guidance."""
     return 2 * steps - 1 if sampler == "heun" else steps
+
+
+def adds_noise(sampler: str, eta: float = 0.0) -> bool:
+    """Whether it draws noise on its way; without, samples are a function of where they start."""
+    return sampler in ("ddpm", "dpmpp_2m_sde") or (sampler == "ddim" and eta > 0)
 
 
 __all__ = [
@@ -332,9 +370,11 @@ __all__ = [
     "SampleNoise",
     "Sampler",
     "Step",
+    "adds_noise",
     "ddim",
     "ddpm",
     "dpmpp_2m",
+    "dpmpp_2m_sde",
     "euler",
     "heun",
     "network_calls",

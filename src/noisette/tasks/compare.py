@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisette.diffusion.denoisers import NetDenoiser
-from noisette.diffusion.samplers import SAMPLERS, network_calls
+from noisette.diffusion.samplers import SAMPLERS, adds_noise, network_calls
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
@@ -106,7 +106,7 @@ def samplers(noises: Noises, model: NetDenoiser, calls: int = CALLS) -> tuple[li
     steps, T = LIMIT * calls, model.schedule.steps
     name, steps = ("dpmpp_2m", steps) if T is None or steps <= T else ("heun", T)
     solved = noises.row("solved", model, sampler=name, steps=steps, eta=0.0)
-    return _against(rows, [None if row.label == "ddpm" else solved for row in rows]), solved
+    return _against(rows, [None if adds_noise(row.settings.sampler) else solved for row in rows]), solved
 
 
 def guidance(noise: Noises, model: NetDenoiser, strengths: Sequence[float] = STRENGTHS) -> list[Row]:

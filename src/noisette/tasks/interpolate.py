@@ -78,9 +78,8 @@ WAYS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"slerp": slerp, "l
 
 def without_chance(settings: SampleConfig) -> SampleConfig:
     """These settings with a deterministic sampler: their own where it is one, else ddim without noise."""
-    if settings.sampler == "ddpm":
-        return settings.model_copy(update={"sampler": "ddim", "eta": 0.0})
-    return settings.model_copy(update={"eta": 0.0})
+    name = "ddim" if samplers.adds_noise(settings.sampler) else settings.sampler
+    return settings.model_copy(update={"sampler": name, "eta": 0.0})
 
 
 def interpolate(

@@ -59,12 +59,13 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     import noisette
+    from noisette.diffusion.samplers import adds_noise
     from noisette.experiment import build
 
     run.checkpoint()
     material, config, shape = Material(run), run.config, run.shape
     sample, found = config.sample, words.losses(material.rows)
-    stochastic = sample.sampler == "ddpm" or (sample.sampler == "ddim" and sample.eta > 0)
+    stochastic = adds_noise(sample.sampler, sample.eta)
     told = build.conditional(config, shape)
     environment = Environment(
         loader=PackageLoader("noisette", "views"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
