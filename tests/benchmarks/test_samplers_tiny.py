@@ -1,0 +1,72 @@
+"""The table of samplers on a tiny run: what is drawn, that nothing is drawn twice, and the shared rows' reasons."""
+
+import json
+import shutil
+import sys
+
+import digit_toys
+import numpy as np
+import pytest
+from tiny import tiny
+
+import samplers  # isort: skip  (digit_toys says where it lies)
+from noisette.experiment.config import SampleConfig
+from noisette.tasks import shards
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("table")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NOISETTE_CACHE", str(folder / "cache"))
+        return tiny(digit_toys.write_data(folder / "patterns.npz", 120), folder / "run", schedule__T=6)
+
+
+def test_every_registered_sampler_has_its_rows(run):
+    model = shards.Model.open(run)
+    ways = samplers.ways(model, [2, 6], 2, [])
+    assert ways[0].name == "ddpm, small" and ways[0].calls == 6
+    assert {way.settings.sampler for way in ways} == set(samplers.SAMPLERS) - {"euler"}
+    assert {way.name for way in ways if way.settings.sampler in ("ddim", "ddpm")} == {
+        "ddim, eta 0", "ddpm, small", "ddpm, large"
+    }  # fmt: skip
+    assert all(way.settings.grid == "trailing" for way in ways if way.calls > 2)
+    assert all(way.calls in (1, 2, 5, 6) for way in ways)
+    keys = [
+        (way.name, samplers.time_grid(model.denoiser.schedule, way.settings.steps, way.settings.grid)) for way in ways
+    ]
+    assert all(keys.count(key) == 1 for key in keys), "the same times are drawn once"
+    assert {way.settings.sampler for way in samplers.ways(model, [6], 0, ["heun"])} == {"ddpm", "heun"}
+    with pytest.raises(SystemExit, match="no sampler hein"):
+        samplers.ways(model, [6], 0, ["hein"])
+
+
+@pytest.mark.parametrize("clip", ("static", "none"))
+def test_shared_rows_take_the_same_steps(run, clip):
+    """Why SAME may speak for another: the very pictures, from the run's own net, but for a grey level of rounding."""
+    model = shards.Model.open(run)
+    base = SampleConfig(steps=5, clip=clip)
+    pairs = [({"sampler": "ddim"}, {"sampler": "euler"}), ({"sampler": "ddpm"}, {"sampler": "ddim", "eta": 1.0})]
+    assert len(pairs) == len(samplers.SAME)
+    for one, other in pairs:
+        a, b = (shards.drawn(model, base.model_copy(update=way), 72).x for way in (one, other))
+        assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_the_table_is_written_and_not_drawn_again(run, tmp_path, monkeypatch, capsys):
+    mine = shutil.copytree(run.path, tmp_path / "run")
+    mnist = digit_toys.write_mnist(tmp_path / "mnist")
+    out = tmp_path / "samplers.json"
+    command = ["samplers.py", str(mine), "--tiny", "--mnist", str(mnist), "--cache", str(tmp_path), "--epochs", "1"]
+    monkeypatch.setattr(sys, "argv", [*command, "--data", str(run.config.data.source), "--out", str(out)])
+    samplers.main()
+    first, said = json.loads(out.read_text()), capsys.readouterr().out
+    assert " 0 calls" not in said and "| ddpm, small (= ddim, eta 1) | " in said
+    rows = first["rows"]
+    assert rows[0]["ratio"] == 1 and rows[0]["name"] == "ddpm, small" and rows[0]["calls"] == 3
+    assert all(row["ratio"] == pytest.approx(row["frechet"] / rows[0]["frechet"]) for row in rows)
+    assert out.with_suffix(".png").stat().st_size > 5000
+    samplers.main()
+    assert " 0 calls" in capsys.readouterr().out
+    again = json.loads(out.read_text())["rows"]
+    assert [row["frechet"] for row in again] == [row["frechet"] for row in rows]
