@@ -1,6 +1,6 @@
 # make demo: train on handwritten digits and open the report. make test: all tests. `make help` lists the rest.
 BIN := .venv/bin
-.PHONY: help setup dev demo test check clean
+.PHONY: help setup dev demo test check bench clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -23,6 +23,12 @@ check: dev  ## lint, types, the floors, spelling
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/codespell README.md ARCHITECTURE.md CHANGELOG.md LOG.md docs src tests benchmarks setup.sh Makefile
+
+bench:  ## measure training and sampling against other projects, 2 to 3 hours (ARGS="--only throughput")
+	@./setup.sh bench
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip -q
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r benchmarks/without-deps.txt
+	@$(BIN)/python benchmarks/run.py $(ARGS)
 
 clean:  ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

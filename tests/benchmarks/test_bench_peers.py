@@ -1,0 +1,119 @@
+"""The side-by-side benchmarks: every peer learns, is told the right times, and every script ends in its tiny mode."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+def bench(*arguments: str, timeout: int = 600) -> str:
+    """What a Python process in the benchmarks' folder prints."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=BENCH,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+LEARN = """
+import json, torch, warnings
+from sizes import PROJECTS, TINY, count, data_for, made
+from peers import ALPHA_BAR
+from curves import Exam
+from noisette.data.stream import Stream
+
+data, _ = data_for(TINY)
+stream = Stream(data, TINY.batch, 0)
+exam = Exam(data, stream, most=64)
+told = {}
+for name, kind in PROJECTS.items():
+    if reason := kind.missing():
+        told[name] = reason
+        continue
+    options = {"warmup": 1} if name == "diffusers" else {}
+    project = made(kind, TINY, 80, data, **options)
+    before = exam.of(project)
+    losses = [project.step(stream.batch(k).x) for k in range(80)]
+    x = exam.x_t[:8]
+    same = []
+    for i in (10, 500, 990):
+        project.net.eval()
+        seen = x / ALPHA_BAR[i].sqrt().float() if name == "smalldiffusion" else x
+        called, eps = project.call(seen, i), project.eps(x, torch.full((8,), i))
+        if name == "noisette":
+            wanted = project.sampler()(x, (i + 1) / 1000).x0
+            same.append(float((called - wanted).abs().max()))
+        else:
+            same.append(float((called - eps).abs().max()))
+    rows = project.trainer.stream.rows(5).tolist() if name == "noisette" else []
+    told[name] = {"before": before, "after": exam.of(project), "steps": len(losses), "same": same, "rows": rows}
+told["rows"] = stream.rows(5).tolist()
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def learnt() -> dict[str, Any]:
+    return json.loads(bench("-c", LEARN).splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "name", ["noisette", "diffusers", "smalldiffusion", "denoising-diffusion-pytorch", "plain script"]
+)
+def test_each_project_learns_and_its_call_is_its_eps(learnt: dict[str, Any], name: str) -> None:
+    """A common exam falls, which it only can where x_t, the step's index and eps mean to the project what we think."""
+    found = learnt[name]
+    if isinstance(found, str):
+        pytest.skip(found)
+    assert found["after"] < 0.97 * found["before"]
+    assert max(found["same"]) < 1e-4
+
+
+def test_ours_sees_the_batches_that_the_peers_see(learnt: dict[str, Any]) -> None:
+    assert learnt["noisette"]["rows"] == learnt["rows"]
+
+
+def test_equal_nets_are_equal() -> None:
+    """Parameters and operations of every net in the tables within 10 % of the reference's."""
+    pytest.importorskip("accelerate", reason="the peers are not installed: make bench")
+    code = (
+        "import json\nfrom sizes import *\n"
+        "kinds, _ = present()\n"
+        "print(json.dumps({s.name: {n: count(k, s) for n, k in kinds.items()} for s in SIZES.values()}))"
+    )
+    for size, nets in json.loads(bench("-c", code).splitlines()[-1]).items():
+        for name, got in nets.items():
+            for mine, reference in zip(got, nets["diffusers"], strict=True):
+                assert abs(mine / reference - 1) <= 0.1, (size, name)
+
+
+def test_every_script_ends_in_its_tiny_mode(tmp_path: Path) -> None:
+    """With the peers that are installed; the plain script always is."""
+    bench("run.py", "--tiny", "--out", str(tmp_path))
+    read = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert set(read) == {"throughput", "calls", "breakdown", "memory", "curves"}
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+    for result in read.values():
+        assert result["machine"]["torch"] and result["machine"]["created"] and result["settings"]
+    tiny = read["throughput"]["sizes"]["tiny"]
+    rates = {name: row["rounds"] for name, row in tiny["projects"].items()}
+    ratios = [rates["noisette"][k] / max(v[k] for n, v in rates.items() if n != "noisette") for k in range(2)]
+    assert tiny["ratio_rounds"] == pytest.approx(ratios, rel=0.02, abs=1e-3)
+    million = read["memory"]["million"]
+    assert million["many"]["images"] == 2000 and million["few"]["images"] == 100
+    assert 0 < million["anonymous_ratio"] < 2
+    groups = read["breakdown"]["sizes"]["tiny"]["noisette"]["training"]["groups"]
+    assert groups["convolutions"] > 0 and sum(groups.values()) > 0
