@@ -106,7 +106,8 @@ class Trial:
         x = torch.zeros(batch, *self.shape.x, device=self.device)
         labels = torch.zeros(batch, dtype=torch.long, device=self.device) if self.conditional else None
         t = self.model.schedule.snap(torch.full((batch,), 0.5, dtype=torch.float64))
-        loss: Tensor = self.objective(worker.denoiser, x, t, torch.ones_like(x), labels).total.mean()
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else []):  # dropout's
+            loss: Tensor = self.objective(worker.denoiser, x, t, torch.ones_like(x), labels).total.mean()
         return loss
 
     def memory_a_sample(self, way: str) -> int:
