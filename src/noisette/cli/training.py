@@ -27,7 +27,7 @@ from noisette.views import terminal
 if TYPE_CHECKING:
     from noisette.experiment.runs import Run
 
-DEMO_MINUTES = 1.4
+DEMO_MINUTES = 0.75
 
 
 @app.command
