@@ -11,7 +11,7 @@ setup:  ## install what running needs into .venv
 dev:
 	@./setup.sh dev
 
-demo: setup  ## train on handwritten digits, about 90 s, and write a report
+demo: setup  ## train on handwritten digits, about a minute, and write a report
 	@$(BIN)/noisette demo
 
 test: dev  ## all tests

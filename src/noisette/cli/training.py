@@ -32,7 +32,7 @@ DEMO_MINUTES = 0.75
 
 @app.command
 def demo(*, out: Path = Path("runs/demo"), fresh: bool = False, settings: Settings = None) -> None:
-    """Train on real handwritten digits, sample, and write a report, in about two minutes.
+    """Train on real handwritten digits, sample, and write a report, in about a minute.
 
     A finished demo shows its report again; an interrupted one goes on. The digits are fetched once (1.4 MB).
 
