@@ -96,6 +96,24 @@ def test_a_recipe_file_and_a_mistake_in_it(tmp_path: Path) -> None:
         read_toml(file)
 
 
+def test_a_recipe_may_differ_without_labels(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text("[sample]\nsteps = 7\neta = 0.5\n[without_labels.sample]\nsteps = 9\n")
+    labelled, bare = Shape(1, 8, 8, ("a", "b")), Shape(1, 8, 8)
+    for shape, settings, steps in (
+        (labelled, {}, 7),
+        (bare, {}, 9),
+        (labelled, {"net.conditional": False, "sample.grid": "karras"}, 9),
+        (bare, {"sample.steps": 3}, 3),
+    ):
+        assert build.resolve(shape, str(file), settings).sample.steps == steps
+    assert build.resolve(bare, str(file), {}).sample.eta == 0.5
+    for mistake, said in (("[without_labels.sample]\nsteeps = 9\n", "steeps"), ("without_labels = 3\n", "sections")):
+        file.write_text(mistake)
+        with pytest.raises(UserError, match=said):
+            build.resolve(labelled, str(file), {})
+
+
 def test_your_own_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_losses.py").write_text("def quartic(x, y):\n    return (x - y) ** 4\n")
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -48,7 +48,10 @@ def as_user_errors(where: str) -> Iterator[None]:
 
 
 def recipes() -> dict[str, dict[str, Any]]:
-    """The built-in recipes by name, as settings with a [fits] table."""
+    """The built-in recipes by name, as settings with two tables more: [fits], and [without_labels].
+
+    [without_labels.SECTION] holds settings that replace the recipe's where the net is not told any labels.
+    """
     folder = resources.files("noisette.experiment") / "recipes"
     found = (Path(str(file)) for file in folder.iterdir() if file.name.endswith(".toml"))
     return {path.stem: read_toml(path) for path in sorted(found)}
@@ -67,8 +70,8 @@ def recipe_for(shape: Shape) -> str:
     return min(fitting)[1]
 
 
-def _recipe_tree(recipe: str) -> dict[str, Any]:
-    """A recipe's settings without its [fits] table, by name or by file. Raises UserError."""
+def _recipe_tree(recipe: str, labels: bool = True) -> dict[str, Any]:
+    """A recipe's settings, with or without labels, by name or by file. Raises UserError."""
     known = recipes()
     if recipe.endswith(".toml") or "/" in recipe:
         tree = read_toml(Path(recipe))
@@ -76,9 +79,14 @@ def _recipe_tree(recipe: str) -> dict[str, Any]:
         raise UserError(f'unknown recipe "{recipe}"{nearest(recipe, known)} (or a path to a .toml file)')
     else:
         tree = known[recipe]
-    tree = {key: value for key, value in tree.items() if key != "fits"}
-    parse(tree, recipe)  # so that a mistake in the file is told with the file's name
-    return tree
+    told = {key: value for key, value in tree.items() if key not in ("fits", "without_labels")}
+    changes = tree.get("without_labels", {})
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{recipe}: without_labels must hold sections, as [without_labels.sample]")
+    untold = merge(told, changes)
+    for settings in (told, untold):
+        parse(settings, recipe)  # so that a mistake in the file is told with the file's name
+    return told if labels else untold
 
 
 def data_settings(source: str, recipe: str | None, settings: Mapping[str, Any]) -> DataConfig:
@@ -94,8 +102,9 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
         UserError: an unknown recipe, a setting that is unknown or out of range.
     """
     name = recipe or recipe_for(shape)
-    tree = _recipe_tree(name)
-    config = parse(merge(merge(tree, {"recipe": name}), settings), "settings")
+    config = parse(merge(merge(_recipe_tree(name), {"recipe": name}), settings), "settings")
+    if not conditional(config, shape):
+        config = parse(merge(merge(_recipe_tree(name, labels=False), {"recipe": name}), settings), "settings")
     if not any((config.train.minutes, config.train.steps, config.train.images)):
         config = config.changed({"train.minutes": 2.0})
     return config.changed({"objective.space": space(config), "objective.weight": weight(config)})
