@@ -92,3 +92,16 @@ def test_a_weight_that_no_loss_reaches_has_no_gradient():
     worker.backward(worker.denoiser.backbone.conv_in.weight.float().sum())
     assert worker.master.backbone.conv_in.weight.grad.eq(1).all()
     assert worker.master.backbone.conv_out.weight.grad is None
+
+
+@pytest.mark.parametrize("way", WAYS, ids="-".join)
+def test_a_caller_who_looked_at_the_net_does_not_end_its_dropout(way):
+    worker = worker_for(settings(*way))
+    worker.master.eval()
+    worker.denoiser.eval()
+    worker.begin()
+    assert all(module.training for module in worker.denoiser.modules())
+
+
+def test_nets_have_no_buffers_for_a_worker_to_take_over():
+    assert not list(worker_for(settings("bf16", "channels_last")).master.buffers())

@@ -101,11 +101,12 @@ class Stream:
         """The images of any rows of the data, held-out ones included; `mirrored` (B,) bool flips some left to right."""
         index = torch.from_numpy(np.array(rows, dtype=np.int64))
         # Without non_blocking a copy to a GPU waits until all that the GPU was given before is done.
-        labels = None if self._labels is None else self._labels[index].to(self.device, non_blocking=True)
+        gpu = self.device.type == "cuda"
+        labels = None if self._labels is None else self._labels[index].to(self.device, non_blocking=gpu)
         if isinstance(self._x, Tensor):  # bytes on the device
-            x = self._x.index_select(0, index.to(self.device, non_blocking=True))
+            x = self._x.index_select(0, index.to(self.device, non_blocking=gpu))
             if mirrored is not None:
-                flip = torch.from_numpy(mirrored).to(self.device, non_blocking=True)
+                flip = torch.from_numpy(mirrored).to(self.device, non_blocking=gpu)
                 x = torch.where(flip[:, None, None, None], x.flip(2), x)
             return Batch(to_model(x.permute(0, 3, 1, 2)), labels, index)
         part = np.asarray(self._x[rows])
@@ -114,8 +115,8 @@ class Stream:
         part = np.ascontiguousarray(part.transpose(0, 3, 1, 2))
         if self.device.type != "cpu":
             cut = torch.from_numpy(part)
-            cut = cut.pin_memory() if self.device.type == "cuda" else cut
-            return Batch(to_model(cut.to(self.device, non_blocking=True)), labels, index)
+            cut = cut.pin_memory() if gpu else cut
+            return Batch(to_model(cut.to(self.device, non_blocking=gpu)), labels, index)
         # numpy, not torch: at these sizes waking torch's threads costs more than the work, by far on a busy machine
         return Batch(torch.from_numpy(normalise(part)), labels, index)
 

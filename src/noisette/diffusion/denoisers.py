@@ -20,7 +20,7 @@ PREDICTS = ("eps", "x0", "v", "flow", "edm")
 
 def expand(value: Tensor, x: Tensor) -> Tensor:
     """A number a sample, (N,) or scalar float64, shaped and typed to multiply x of shape (N, ...)."""
-    value = value.to(device=x.device, dtype=x.dtype, non_blocking=True)
+    value = value.to(device=x.device, dtype=x.dtype, non_blocking=x.is_cuda)
     return value.reshape(-1, *[1] * (x.ndim - 1)) if value.ndim else value
 
 
@@ -130,7 +130,7 @@ class NetDenoiser(nn.Module):
         a, s = expand(alpha, x_t), expand(sigma, x_t)
         # Variance-preserving input already has unit scale and is left alone, as nets trained elsewhere expect.
         scale = expand(self._input_scale(alpha, sigma), x_t)
-        c_noise = self.schedule.c_noise(t).to(x_t.device, torch.float32, non_blocking=True)
+        c_noise = self.schedule.c_noise(t).to(x_t.device, torch.float32, non_blocking=x_t.is_cuda)
         out = self.backbone((x_t * scale).to(self.dtype or x_t.dtype), c_noise, cond).to(x_t.dtype)
         variance = None
         if self.learn_variance:

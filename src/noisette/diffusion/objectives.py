@@ -261,7 +261,7 @@ class Objective:
         snr = (level.alpha / level.sigma) ** 2
         # Where x_t is pure noise eps is known and its loss is 0: no weight, however large, must make it NaN.
         weight = torch.where(factor == 0, 0.0, self.weight(snr, factor))
-        total = simple * weight.to(simple, non_blocking=True)
+        total = simple * weight.to(simple, non_blocking=simple.is_cuda)
         vlb = None
         if prediction.variance is not None:
             assert denoiser.schedule.steps is not None

@@ -19,13 +19,14 @@ class Worker:
 
     def __init__(self, master: NetDenoiser, train: TrainConfig):
         self.master = master
-        self.denoiser = build.computing(master, train, compiled=train.compile == "on").train()
+        self.denoiser = build.computing(master, train, compiled=train.compile == "on")
         self._masters = list(master.parameters())
         self._weights = list(self.denoiser.parameters())
         self._apart = self.denoiser is not master
 
     def begin(self) -> None:
-        """Forgets all gradients."""
+        """Forgets all gradients, and trains (with dropout) whatever mode a caller has put the nets into."""
+        self.denoiser.train()
         self.master.zero_grad(set_to_none=True)
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -43,6 +44,6 @@ class Worker:
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Takes over the master's weights; to be called after each update and each load."""
+        """Takes over the master's weights; to be called after each update and each load. Our nets have no buffers."""
         if self._apart:
             torch._foreach_copy_(self._weights, self._masters)
