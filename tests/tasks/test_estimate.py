@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tiny import TINY, tiny
 from trials import SHAPE, config_of
 
 from noisette.data import DataSpec, load
 from noisette.experiment import build
 from noisette.experiment.config import Config
-from noisette.tasks import measure, train
+from noisette.tasks import machine, measure, train
 from noisette.tasks.estimate import estimate
 from noisette.tasks.measure import Settled, Trial, settle
 from noisette.tasks.trainer import Trainer
@@ -87,3 +89,18 @@ def test_a_run_tells_what_to_expect_and_keeps_it(squares: Path, tmp_path: Path) 
 def test_a_budget_that_the_start_uses_up_still_makes_a_model(squares: Path, tmp_path: Path) -> None:
     run = tiny(squares, tmp_path / "run", train__steps=None, train__minutes=1e-5)
     assert run.finished and run.checkpoint().step == run.meta["steps"] == 1
+
+
+def test_a_peak_of_memory_is_that_since_the_last_was_forgotten() -> None:
+    device = torch.device("cpu")
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pytest.skip("this system does not forget a peak")
+    held = np.ones(200 * 2**20, np.uint8)
+    most = machine.peak_memory(device)
+    del held
+    machine.forget_peak(device)
+    after = machine.peak_memory(device)
+    assert most is not None and after is not None and most - after > 150 * 2**20
+    assert abs(after - machine.resident(device)) < 20 * 2**20

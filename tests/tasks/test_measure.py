@@ -84,7 +84,7 @@ def test_another_net_objective_batch_or_optimiser_is_measured_anew(settings: dic
     assert other.passes and len(kept()) == 2
 
 
-@pytest.mark.parametrize("fact", ["cpu", "gpu", "cores", "threads", "torch", "noisette"])
+@pytest.mark.parametrize("fact", ["format", "device", "cpu", "gpu", "cores", "threads", "torch", "noisette"])
 def test_another_machine_or_version_is_measured_anew(fact: str, monkeypatch: pytest.MonkeyPatch) -> None:
     settled(ALL)
     here = machine.identity(torch.device("cpu"))

@@ -53,3 +53,16 @@ def test_a_race_out_of_time_goes_by_what_it_knows() -> None:
     found = race(["slow", "fast"], seconds, 64, patience=7.5, clock=lambda: now[0])
     assert found.hurried and found.best == "fast" and now[0] < 12
     assert not race(["slow", "fast"], seconds, 64, patience=100, clock=lambda: now[0]).hurried
+
+
+def test_little_patience_means_smaller_batches_and_not_a_race_cut_short() -> None:
+    """The trial of a budget of 45 seconds, on a machine where whole batches would take most of its time."""
+    now = [0.0]
+    pace = {"a": 2e-3, "b": 2.1e-3, "c": 2.2e-3, "d": 2.3e-3}
+
+    def seconds(way: str, batch: int) -> float:
+        now[0] += pace[way] * batch
+        return pace[way] * batch
+
+    found = race(list(pace), seconds, 128, patience=2.25, clock=lambda: now[0])
+    assert not found.hurried and found.batch == 32 and set(found.seconds) == set(pace) and now[0] < 2.25

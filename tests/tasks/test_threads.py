@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tiny import tiny
+from tiny import TINY, tiny
 from trials import ALL, GIB, Timed, config_of, kept, settled
 
 from noisette.tasks import machine, train
+from noisette.tasks.check import check
 from noisette.tasks.measure import Settled, settle
 
 CORES = machine.Others.cores
@@ -64,13 +66,50 @@ def test_threads_stay_as_they_are_alone_or_where_the_user_has_set_them(
     assert four == [4]
 
 
+def test_beside_a_busy_process_nothing_new_is_kept_of_a_net_that_is_known(four: list[int]) -> None:
+    settled(ALL)
+    (place,) = kept()
+    whole = place.read_text()
+    config = config_of(train__minutes=60)
+    result = settle(config, Crowded(config, ALL), free=lambda device: 8 * GIB, others=lambda: 0.9)
+    assert result.found["trial"]["cached"] and "gain" in result.found["compile"]  # measured, in the crowd
+    assert kept() == [place] and place.read_text() == whole
+    assert result.found["trial"]["doubt"] and not result.found["trial"]["kept"]
+
+
+HERE = {"cpu": machine.cpu(), "cores": machine.cores(), "threads": 1}
+
+
+@pytest.mark.parametrize(
+    ("meta", "threads"),
+    [
+        (HERE, 1),
+        ({**HERE, "cpu": "another"}, None),
+        ({**HERE, "cores": machine.cores() + 2}, None),
+        ({**HERE, "threads": machine.cores() + 1}, None),
+        ({**HERE, "threads": 0}, None),
+        ({**HERE, "threads": "2"}, None),
+        ({"threads": 1}, None),
+        ({}, None),
+    ],
+)
+def test_the_threads_of_a_run_are_taken_again_on_a_machine_like_its_own_only(meta: Any, threads: int | None) -> None:
+    assert machine.threads_then(meta) == threads
+
+
+def test_a_check_gives_threads_back(squares: Path, four: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "watched", lambda: 0.9)
+    check(str(squares), TINY, "small-grey")
+    assert len(four) > 1 and four[-1] == 4
+
+
 def test_threads_are_given_back_and_kept_for_a_resume_by_steps(
     squares: Path, tmp_path: Path, four: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(machine, "watched", lambda: 0.9)
     run = tiny(squares, tmp_path / "run", train__steps=2)
     assert four[-1] == 4
-    run.update_meta(threads=2)
+    run.update_meta(threads=2, cores=4)
     four.clear()
     four.append(4)
     for _ in train.train(train.continued(run, {"steps": 1})):

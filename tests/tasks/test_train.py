@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def assert_same_run(one: Run, other: Run) -> None:
     states = []
     for checkpoint in (a, b):
         state = checkpoint.state()
-        del state["seconds"], state["window"]["busy"]
+        del state["seconds"], state["lead"], state["window"]["busy"]
         states.append(state)
     assert same(*states)
     rows = [[{k: v for k, v in row.items() if k not in TIMING} for row in run.metrics()] for run in (one, other)]
@@ -172,6 +173,34 @@ def test_budget_in_images_and_minutes() -> None:
     assert train.used(config, 3, 250, 1e9) == 0.25 and train.used(config, 3, 5000, 0) == 1.0
     config = parse({"train": {"minutes": 0.5}}, "x").train
     assert train.used(config, 3, 250, 15.0) == 0.5
+    assert train.used(config, 3, 250, 15.0, lead=10.0) == 0.25
+    assert train.used(config, 3, 250, 5.0, lead=10.0) == 0.0 and train.used(config, 3, 250, 41.0, lead=40.0) == 1.0
+
+
+def test_getting_ready_is_no_part_of_the_curve_of_the_rate(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that goes half a second a look, and ten seconds in every trial, of a budget of sixty."""
+    now, seen = [0.0], []
+
+    def tick(seconds: float = 0.5) -> float:
+        now[0] += seconds
+        return now[0]
+
+    settle, advance = train.settle, Trainer.advance
+    monkeypatch.setattr(train, "time", SimpleNamespace(perf_counter=tick))
+    monkeypatch.setattr(train, "settle", lambda *args, **more: (tick(10.0), settle(*args, **more))[1])
+    monkeypatch.setattr(Trainer, "advance", lambda self, share: (seen.append(share), advance(self, share))[1])
+    wanted = merge(TINY, {"train.minutes": 1, "train.checks": 0, "train.previews": 0})
+    run, data = train.start(str(squares), wanted, "small-grey", tmp_path / "run")
+    with pytest.raises(train.Interrupted):
+        for _ in train.train(run, data, lambda: signal.SIGTERM if len(seen) == 8 else 0):
+            pass
+    assert seen[0] < 0.05 and len(seen) == 8
+    for _ in train.train(Run.open(run.path), data):
+        pass
+    assert 0 < seen[8] - seen[7] < 0.2 and seen == sorted(seen) and seen[-1] > 0.9
+    assert now[0] < 75  # the trials of both sessions are part of the budget
 
 
 def test_rate_rises_and_falls() -> None:

@@ -30,6 +30,7 @@ def sample(
     classes: str | None = None,
     weights: Literal["ema", "raw"] = "ema",
     at: int | None = None,
+    compile: Literal["auto", "on", "off"] = "auto",
     out: str | None = None,
     trajectory: str | None = None,
 ) -> None:
@@ -67,6 +68,9 @@ def sample(
         The running average (ema) or the raw ones.
     at
         The step of a checkpoint; the newest by default.
+    compile
+        Compile the net first, which takes a minute or so and changes the last digits; auto does where a job of minutes
+        (five on a CPU) is done sooner so.
     out
         .png a grid, .npz arrays, a folder of single PNGs when it ends in "/"; by default a grid in the run folder.
     trajectory
@@ -97,6 +101,7 @@ def sample(
             at=at,
             frames=keep,
             progress=progress,
+            compile=compile,
             **settings,
         )
     if trajectory:

@@ -44,13 +44,17 @@ def check(
     minutes: float = 2.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Preflight:
-    """Looks at the data and times a few training steps; nothing is written but the decoded cache. Raises UserError."""
+    """Looks at the data and times a few training steps. Raises UserError.
+
+    Nothing is written but the cache: decoded images, and what the trial found.
+    """
     data = load(DataSpec(**build.data_settings(source, recipe, settings).model_dump()), progress)
     shape = shape_of(data)
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source, "train.minutes": minutes}))
     build.check(config, shape)
-    settled = settle(config, Trial(config, shape), patient=False)
-    resident = machine.resident()
+    with machine.same_threads():
+        settled = settle(config, Trial(config, shape), patient=False)
+    resident = machine.resident(build.device(config.train.device))
     once, a_step = looks(settled.config, shape, len(data.held_out))
     expected = estimate(settled, shape, len(data.train), resident, once, a_step)
     stats = statistics(data)

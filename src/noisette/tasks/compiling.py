@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from noisette.diffusion.denoisers import NetDenoiser
+from noisette.errors import UserError
 from noisette.tasks import machine
-from noisette.tasks.race import RESTLESS, race
+from noisette.tasks.race import RESTLESS, ROUNDS, spread
 
 TRAINING = {"cpu": 1800.0, "cuda": 180.0}
 SAMPLING = {"cpu": 300.0, "cuda": 60.0}
 """Seconds of work, by kind of device, from which on compiling is tried: its warm-up of 20 to 80 s may be in vain."""
+
+FEW = 100
+"""Calls of a net of which two are not spent on finding out how long all will take."""
 
 
 class Figures(BaseModel):
@@ -31,6 +37,11 @@ class Figures(BaseModel):
     gain: float = Field(gt=0)
     spread: float = Field(1.0, ge=1)
     failed: str = ""
+
+    @property
+    def certain(self) -> bool:
+        """Whether they are worth keeping: a compiler may be there tomorrow, and a restless machine at rest."""
+        return not self.failed and self.spread <= RESTLESS
 
     def repaid_by(self, seconds: float) -> bool:
         """Whether work that takes so long uncompiled is done sooner with a warm-up and compiled."""
@@ -83,17 +94,42 @@ def decide(
     return Decision(on, f"{figures}: {'' if on else 'not '}repaid within {seconds:,.0f} s", known)
 
 
-def measured(compiled: Callable[[], float], plain: Callable[[], float]) -> Figures:
-    """What compiling costs and gains, from functions that do a piece of work either way and give its seconds."""
+def measured(compiled: Callable[[], float], plain: Callable[[], float], patience: float = 3.0) -> Figures:
+    """What compiling costs and gains, from functions that do a piece of work either way and give its seconds.
+
+    Both do it once to prepare, then in turn; after two rounds and `patience` seconds what is known by then decides.
+    """
     begun = time.perf_counter()
     try:
         compiled()
     except Exception as error:  # no C++ compiler, or a net that torch cannot compile
-        return Figures(warm_up=time.perf_counter() - begun, gain=1.0, failed=" ".join(str(error).split())[:120])
+        return Figures(warm_up=time.perf_counter() - begun, gain=1.0, spread=1.0, failed=_reason(error))
     warm_up = time.perf_counter() - begun
-    run = race(["compiled", "plain"], lambda way, _: compiled() if way == "compiled" else plain(), 1)
-    fast, slow = run.seconds["compiled"], run.seconds["plain"]
-    return Figures(warm_up=max(warm_up - fast, 0.0), gain=slow / max(fast, 1e-9), spread=run.spread)
+    plain()
+    begun, times = time.perf_counter(), {"compiled": [compiled()], "plain": [plain()]}
+    for _ in range(1, ROUNDS):
+        times["compiled"].append(compiled())
+        times["plain"].append(plain())
+        if time.perf_counter() - begun > patience:
+            break
+    fast, slow = (max(statistics.median(seen), 1e-9) for seen in times.values())
+    return Figures(warm_up=max(warm_up - fast, 0.0), gain=slow / fast, spread=spread(times))
+
+
+@contextlib.contextmanager
+def or_told(instead: str) -> Iterator[None]:
+    """An error of torch's compiler told as the user's, with what to do instead."""
+    try:
+        yield
+    except Exception as error:
+        # by the module's name, since importing it takes a second or two
+        if not any(kind.__module__.startswith(("torch._dynamo", "torch._inductor")) for kind in type(error).__mro__):
+            raise
+        raise UserError(f"the net could not be compiled here ({_reason(error)}): {instead}") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).strip().split("\n\n")[0].split())[:120]
 
 
 def worth_compiling(
@@ -104,6 +140,8 @@ def worth_compiling(
     asked: Literal["auto", "on", "off"] = "auto",
 ) -> tuple[NetDenoiser, Decision]:
     """(the denoiser to sample with, compiled or not; why), after a look at how long the job is.
+
+    A compiled net rounds differently, so which it was belongs to all that is kept of the samples.
 
     Args:
         model: the denoiser that computes.
@@ -120,8 +158,8 @@ def worth_compiling(
 
     def tried() -> Figures:
         found = measured(lambda: seconds(compiled()), lambda: seconds(model))
-        if found.spread <= RESTLESS:
-            machine.remember("sample", device, about, found.model_dump())
+        if found.certain:
+            machine.remember(place, found.model_dump())
         return found
 
     @functools.cache
@@ -130,16 +168,19 @@ def worth_compiling(
         faster.backbone.compile()
         return faster
 
+    if asked == "auto" and calls < FEW:
+        return model, Decision(False, "not tried: a short job")
     device = next(model.parameters()).device
+    place = machine.place("sample", device, about)
     if asked == "auto":
         seconds(model)  # the first call prepares kernels
     job = calls * seconds(model) if asked == "auto" else 0.0
-    decision = decide(asked, device.type, job, SAMPLING, _known(device, about), tried)
+    decision = decide(asked, device.type, job, SAMPLING, _known(place), tried)
     return (compiled() if decision.on else model), decision
 
 
-def _known(device: torch.device, about: Sequence[Any]) -> Figures | None:
+def _known(place: Path | None) -> Figures | None:
     try:
-        return Figures.model_validate(machine.recall("sample", device, about))
+        return Figures.model_validate(machine.recall(place))
     except ValidationError:
         return None

@@ -46,7 +46,7 @@ def estimate(
     Args:
         settled: settings, and what an image and an update take.
         rows: training images.
-        resident: bytes that the process holds before the training.
+        resident: bytes that are held before the training, see noisette.tasks.machine.resident.
         looks: images that the net is shown without learning, for previews and validation losses; looks_a_step: the
             same, spread over all steps.
         done: (steps, seconds) that are over already.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
+from noisette.tasks import compiling
 
 CHUNK = 36
 """Samples are made in batches of exactly this many, the last one padded: matrix kernels round differently for other
@@ -103,11 +104,13 @@ def generate(
     noise: Tensor | NDArray[np.floating[Any]] | None = None,
     frames: bool = False,
     progress: Progress | None = None,
+    compile: Literal["auto", "on", "off"] = "auto",
     **settings: Any,
 ) -> tuple[Samples, list[Frame]]:
     """n samples with seeds seed, seed + 1, ...
 
-    Sample k depends on its seed alone: the first four of 36 are the four of 4, bit for bit on one machine.
+    Sample k depends on its seed alone: the first four of 36 are the four of 4, bit for bit on one machine. A compiled
+    net rounds differently: there they are the four of 4 that were drawn compiled too.
 
     Args:
         run: a run with a checkpoint.
@@ -118,6 +121,7 @@ def generate(
         noise: (N, C, H, W) standard normal, to start from instead of the noise that the seeds would give; n is then N.
             The seeds still decide labels, and the noise that a stochastic sampler adds on its way.
         frames: keep every step, from pure noise to the samples.
+        compile: auto compiles the net for a job of minutes, where a trial shows that it repays.
         settings: keys of SampleConfig (sampler, steps, grid, eta, variance, guidance, interval, clip); what is left
             out or None is as the run's settings say.
 
@@ -125,7 +129,8 @@ def generate(
         The samples, and the frames (empty unless asked for).
 
     Raises:
-        UserError: a setting, class, checkpoint or weight name that does not exist; noise of another shape.
+        UserError: a setting, class, checkpoint or weight name that does not exist; noise of another shape; a net that
+            was to be compiled and cannot be.
     """
     given = None if noise is None else _checked(noise, run.shape.x)
     n = n if given is None else len(given)
@@ -138,15 +143,43 @@ def generate(
     if chosen.variance == "learned" and not model.learn_variance:
         raise UserError(f"{run.path}: its net has not learned a variance: use --variance small or large")
     begun = time.perf_counter()
-    x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress, noise=given)
+    model, compiled = _ready(model, run, chosen, -(-n // CHUNK), labels is not None, compile)
+    with compiling.or_told("use --compile off"):
+        x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress, noise=given)
     made: dict[str, Any] = {
         **chosen.model_dump(mode="json"),
         "nfe": samplers.network_calls(chosen.sampler, chosen.steps),
         "weights": weights,
         "checkpoint": step,
+        "compiled": compiled,
         "seconds": round(time.perf_counter() - begun, 3),
     }
     return Samples(x, seeds, labels, run.shape.classes, made), kept
+
+
+def _ready(
+    model: NetDenoiser,
+    run: Run,
+    settings: SampleConfig,
+    chunks: int,
+    labelled: bool,
+    asked: Literal["auto", "on", "off"],
+) -> tuple[NetDenoiser, bool]:
+    """(the denoiser to draw so many chunks with, whether it is compiled)."""
+    device = next(model.parameters()).device
+    count = CHUNK * (2 if labelled and settings.guidance not in (0, 1) else 1)  # guidance asks both ways at once
+    x = torch.zeros(count, *run.shape.x, device=device)
+    told = torch.zeros(count, dtype=torch.int64, device=device) if labelled else None
+
+    @torch.no_grad()
+    def call(of: NetDenoiser) -> None:
+        of(x, 0.5, told).x0.sum().item()  # .item() waits for a GPU
+
+    config = run.config.model_dump(mode="json", include={"schedule", "net", "objective"})
+    about = [config, str(model.dtype), run.config.train.layout, list(x.shape)]
+    calls = chunks * samplers.network_calls(settings.sampler, settings.steps)
+    model, decision = compiling.worth_compiling(model, call, calls, about, asked)
+    return model, decision.on
 
 
 def noise_of(run: Run, n: int = 36, seed: int = 0) -> Tensor:

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ from noisette.experiment.environment import cores, cpu
 BUSY = 0.5  # cores that others keep busy, above which the machine is shared
 NAMED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What a user sets to say how many threads torch may have."""
+
+FORMAT = 2
+"""Part of every key: raised when kernels change, or what is measured, so that older figures are not taken for new."""
 
 Clock = Callable[[], float]
 
@@ -34,15 +37,25 @@ def free_memory(device: torch.device) -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds now; 0 where the system does not say."""
+def resident(device: torch.device) -> int:
+    """Bytes of memory that this process holds now, on a GPU those of tensors; 0 where nobody says."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0
 
 
+def forget_peak(device: torch.device) -> None:
+    """Lets `peak_memory` count from now on. Where the system does not allow that it counts from the process's start."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: what is held now is the new high-water mark
+
+
 def peak_memory(device: torch.device) -> int | None:
-    """The most bytes that this process has held so far, on a GPU those of tensors; None where nobody says."""
+    """The most bytes that this process has held since `forget_peak`, on a GPU those of tensors; None: nobody says."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError, ValueError, StopIteration), Path("/proc/self/status").open() as lines:
@@ -101,12 +114,30 @@ def threads_are_free() -> bool:
     return not any(os.environ.get(name) for name in NAMED) and torch.get_num_threads() in (cores(), cores() // 2)
 
 
+def threads_then(meta: Mapping[str, Any]) -> int | None:
+    """The threads that a run had, by its meta.json, if that was on a machine like this one."""
+    threads, alike = meta.get("threads"), (meta.get("cpu"), meta.get("cores")) == (cpu(), cores())
+    return threads if alike and isinstance(threads, int) and 1 <= threads <= cores() else None
+
+
+@contextlib.contextmanager
+def same_threads() -> Iterator[None]:
+    """Gives torch back the number of threads that it had: a trial may choose fewer."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 # --- what is known of it ------------------------------------------------------------------------------------------
 
 
 def identity(device: torch.device) -> dict[str, Any]:
     """All that a time measured here depends on, the net apart."""
     return {
+        "format": FORMAT,
+        "device": device.type,
         "cpu": cpu(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cores": cores(),
@@ -116,22 +147,24 @@ def identity(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _place(kind: str, device: torch.device, about: Any) -> Path | None:
+def place(kind: str, device: torch.device, about: Any) -> Path | None:
+    """The file for what is measured here and now, with this number of threads, about something (JSON); None without a
+    cache folder."""
     home = cache.folder()
     return home / "trials" / f"{kind}-{cache.key(identity(device), about)}.json" if home else None
 
 
-def recall(kind: str, device: torch.device, about: Any) -> Any:
-    """What `remember` kept on this machine about something (JSON); None where it is not there or is damaged."""
-    if place := _place(kind, device, about):
+def recall(place: Path | None) -> Any:
+    """What `remember` kept there; None where there is nothing or it is damaged."""
+    if place:
         with contextlib.suppress(OSError, ValueError):
             return json.loads(place.read_text(encoding="utf-8"))
     return None
 
 
-def remember(kind: str, device: torch.device, about: Any, found: Any) -> bool:
-    """Keeps something for runs to come on this machine; whether that could be done."""
-    if place := _place(kind, device, about):
+def remember(place: Path | None, found: Any) -> bool:
+    """Keeps something (JSON) for runs to come on this machine; whether that could be done."""
+    if place:
         with contextlib.suppress(OSError):
             cache.write(place, json.dumps(found).encode())
             return True

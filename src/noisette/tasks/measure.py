@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -188,6 +189,7 @@ def settle(
     trial: Trial,
     patient: bool = True,
     choose_threads: bool = True,
+    stopped: Callable[[], int] = lambda: 0,
     free: Callable[[torch.device], int] = machine.free_memory,
     others: Callable[[], float] = machine.watched,
 ) -> Settled:
@@ -199,11 +201,13 @@ def settle(
         trial: of the same settings.
         patient: may also try compiling, which takes a minute or more, where the budget could repay it.
         choose_threads: may set the number of torch's threads; it changes how sums round, and so every last digit.
+        stopped: whether somebody waits for the end, who should not have to wait for a compiler.
         free: bytes of memory that a device has to spare.
         others: how many of our cores other processes keep busy.
     """
-    about, begun = _about(config, trial), time.perf_counter()
-    possible, cached = ways(config.train), _recalled(trial, about)
+    begun = time.perf_counter()
+    place = machine.place("train", trial.device, _about(config, trial))  # with the threads there are before any choice
+    possible, cached = ways(config.train), _recalled(place)
     before = cached.memory_before if cached else trial.memory_a_sample(possible[0])
     micro = config.train.micro_batch or micro_batch(before, config.train.batch, free(trial.device))
     if cached and (cached.micro_batch != micro or cached.chosen not in possible):
@@ -212,7 +216,8 @@ def settle(
     patience = min(PATIENCE, SHARE * 60 * (config.train.minutes or math.inf))
     threads = _threads(trial, first, micro, others, patience) if choose_threads else None
     shared = threads is not None
-    figures, doubt = (cached, "") if cached else _measured(trial, possible, micro, before, shared, patience)
+    figures, doubt = (cached, "") if cached else _measured(trial, possible, micro, before, patience)
+    doubt = "other processes kept cores busy" if shared else doubt
     an_image = threads.seconds[threads.best] / threads.batch if threads and cached else figures.an_image
     compiled = compiling.decide(
         config.train.compile,
@@ -220,17 +225,17 @@ def settle(
         budget_seconds(config.train, an_image * config.train.batch + figures.update),
         compiling.TRAINING,
         figures.compiled,
-        (lambda: _compiled(trial, figures)) if patient else None,
+        (lambda: _compiled(trial, figures)) if patient and not stopped() else None,
     )
     if compiled.on and compiled.figures:
         an_image /= compiled.figures.gain
-    certain = compiled.figures if compiled.figures and compiled.figures.spread <= RESTLESS else None
+    certain = compiled.figures if compiled.figures and compiled.figures.certain else None
     new = figures.model_copy(update={"compiled": certain})
-    kept = not doubt and (new == cached or machine.remember("train", trial.device, about, new.model_dump()))
+    kept = new == cached or (not doubt and machine.remember(place, new.model_dump()))
     told = {"chosen": figures.chosen, "batch": figures.batch, "seconds": figures.seconds, "spread": figures.spread}
     told |= {"cached": cached is not None, "kept": kept, "took": round(time.perf_counter() - begun, 2)}
     found = {
-        "trial": {**told, "doubt": doubt} if doubt else told,
+        "trial": {**told, "doubt": doubt} if doubt and not kept else told,
         "compile": compiled.told(),
         "memory_a_sample": figures.memory_a_sample,
         **({"threads": torch.get_num_threads(), "threads_trial": threads.seconds} if threads else {}),
@@ -253,9 +258,9 @@ def _about(config: Config, trial: Trial) -> Any:
     return [sections, trial.shape.x, len(trial.shape.classes), config.train.batch, ways(config.train)]
 
 
-def _recalled(trial: Trial, about: Any) -> Figures | None:
+def _recalled(place: Path | None) -> Figures | None:
     try:
-        found = Figures.model_validate(machine.recall("train", trial.device, about))
+        found = Figures.model_validate(machine.recall(place))
     except ValidationError:
         return None
     whole = found.seconds and min(found.seconds.values()) > 0 and found.chosen in found.seconds
@@ -277,15 +282,13 @@ def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float], pa
     return run
 
 
-def _measured(
-    trial: Trial, possible: list[str], micro: int, before: int, shared: bool, patience: float
-) -> tuple[Figures, str]:
+def _measured(trial: Trial, possible: list[str], micro: int, before: int, patience: float) -> tuple[Figures, str]:
     """(what a trial finds, why it should not be kept, if so)."""
     watch = machine.Others()
     run = race(possible, trial.seconds, micro, patience)
     doubt = ""
-    if shared or (busy := watch.cores()) > machine.BUSY:
-        doubt = "other processes kept " + ("cores busy" if shared else f"{busy:.1f} cores busy")
+    if (busy := watch.cores()) > machine.BUSY:
+        doubt = f"other processes kept {busy:.1f} cores busy"
     elif run.hurried:
         doubt = "there was no time for all rounds"
     elif run.spread > RESTLESS:
@@ -305,6 +308,6 @@ def _measured(
 
 
 def _compiled(trial: Trial, figures: Figures) -> compiling.Figures:
-    """What compiling would cost and gain a training step."""
-    way, micro = figures.chosen, figures.micro_batch
-    return compiling.measured(lambda: trial.seconds(way, micro, "on"), lambda: trial.seconds(way, micro))
+    """What compiling would cost and gain a training step, by the passes of the trial's batch."""
+    way, batch = figures.chosen, figures.batch
+    return compiling.measured(lambda: trial.seconds(way, batch, "on"), lambda: trial.seconds(way, batch), PATIENCE)

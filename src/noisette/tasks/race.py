@@ -13,6 +13,7 @@ HOPELESS, LOSER = 3.0, 1.25
 """Times the fastest way's seconds at which a way is given up: after the first look, and after one round."""
 
 LONGEST = 0.25  # seconds that one pass should take at most: a larger batch is tried with a part of it
+PASSES = 6  # for each way, with those that prepare: what patience must suffice for
 ROUNDS = 3
 RESTLESS = 1.5
 """Times its fastest round that a way's slowest may take: beyond that a race tells of the moment, not of the ways."""
@@ -48,7 +49,7 @@ def race(
 
     A first look at a few images drops what is hopeless (bf16 where the processor has no such arithmetic); one round
     drops clear losers; the others are measured ROUNDS times. A way's first pass of a size prepares kernels and does
-    not count. After `patience` seconds what is known by then decides.
+    not count. The less patience, the smaller the batches; after `patience` seconds what is known by then decides.
     """
     until = clock() + patience
     size, look = min(FEW, batch), {}
@@ -58,8 +59,8 @@ def race(
         if clock() > until:
             return Race(size, look, 1.0, hurried=True)
     left = _near(look, HOPELESS)
-    passed = look[left[0]]
-    while (larger := _part(batch, size * LONGEST / passed)) > size:
+    longest, passed = min(LONGEST, patience / (PASSES * len(left))), look[left[0]]
+    while (larger := _part(batch, size * longest / passed)) > size:
         size = larger
         if size == batch:
             break
@@ -77,8 +78,12 @@ def race(
         if hurried := clock() > until and turn + 1 < ROUNDS:
             break
     medians = {way: statistics.median(seen) for way, seen in times.items()}
-    spread = max(max(times[way]) / max(min(times[way]), 1e-9) for way in left)
-    return Race(size, medians, spread, hurried)
+    return Race(size, medians, spread({way: times[way] for way in left}), hurried)
+
+
+def spread(times: Mapping[str, Sequence[float]]) -> float:
+    """How many times its fastest round the slowest took, of the way where that is worst."""
+    return max(max(seen) / max(min(seen), 1e-9) for seen in times.values())
 
 
 def _part(batch: int, most: float) -> int:

@@ -25,7 +25,7 @@ from noisette.tasks.generate import draw, labels_for
 SHARD = 72
 """Samples in a shard, and in a batch of the net: on two cores larger batches gain little, smaller ones lose a third."""
 
-FORMAT = 1
+FORMAT = 2
 """Part of every key: raised when the same settings no longer give the same samples."""
 
 
@@ -130,6 +130,7 @@ def _key(model: Model, settings: SampleConfig) -> str:
             model.run.config.model_dump(mode="json", include=MATTER),
             settings.model_dump(mode="json"),
             str(model.denoiser.dtype),
+            model.run.config.train.layout,
         ],
         sort_keys=True,
     )

@@ -29,7 +29,7 @@ from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Run, Shape, atomic, fresh_path
 from noisette.metrics.distances import FEWEST
-from noisette.tasks import board, machine
+from noisette.tasks import board, compiling, machine
 from noisette.tasks.estimate import Estimate, estimate
 from noisette.tasks.generate import draw, labels_for, tile
 from noisette.tasks.measure import Trial, settle
@@ -38,6 +38,7 @@ from noisette.tasks.trainer import HELD_OUT, Trainer
 
 PREVIEWS, PREVIEW_STEPS = 16, 12  # a look at the model must not cost much of its training time
 SAFE_EVERY = 120.0  # seconds between checkpoints, at most
+COMPILE_OFF = 'use --train.compile off; to go on with a run that has begun, put compile = "off" into its config.toml'
 
 
 class Interrupted(KeyboardInterrupt):
@@ -155,10 +156,12 @@ def continued(run: Run, more: Mapping[str, float]) -> Run:
 # --- one run ------------------------------------------------------------------------------------------------------
 
 
-def used(train: TrainConfig, step: int, images: int, seconds: float) -> float:
-    """The share of the budget that is used up, in [0, 1]."""
-    done = {"minutes": seconds / 60, "steps": step, "images": images}
-    return min(1.0, next(done[name] / total for name in BUDGETS if (total := getattr(train, name)) is not None))
+def used(train: TrainConfig, step: int, images: int, seconds: float, lead: float = 0.0) -> float:
+    """The share of the budget that is used up, in [0, 1]; without the first `lead` seconds of it, where it is time."""
+    if train.minutes is not None:
+        return min(1.0, max(seconds - lead, 0.0) / max(train.minutes * 60 - lead, 1e-9))
+    done = {"steps": step, "images": images}
+    return min(1.0, next(done[name] / total for name in done if (total := getattr(train, name)) is not None))
 
 
 def train(
@@ -180,20 +183,17 @@ def train(
             process is training this run.
         Interrupted: `stopped` said so.
     """
-    threads = torch.get_num_threads()
-    try:
-        with run.exclusive():
-            yield from _train(run, data, stopped, ready)
-    finally:
-        torch.set_num_threads(threads)  # the trial may have chosen fewer
+    with machine.same_threads(), run.exclusive():
+        yield from _train(run, data, stopped, ready)
 
 
 def _train(
     run: Run, data: ImageData | None, stopped: Callable[[], int], ready: Callable[[Ready], None]
 ) -> Iterator[TrainStep]:
     begun = time.perf_counter()
+    machine.forget_peak(build.device(run.config.train.device))
     data = build.data(run) if data is None else data
-    run, trainer = _prepare(run, data, begun, ready)
+    run, trainer = _prepare(run, data, begun, stopped, ready)
     run.rewind(trainer.step)
     run.update_meta(state="training")
     proxy = [Proxy(run, data)] if run.config.train.eval_every else []
@@ -201,9 +201,16 @@ def _train(
     if trainer.step == 0:
         loop.preview()
     last_saved = time.perf_counter()
+    trainer.lead += last_saved - begun
+    compiles = run.config.train.compile == "on"  # with the first step, which takes the longer
     while (before := loop.progress()) < 1 or not trainer.step:  # however little time there is
+        spent = trainer.seconds
         try:
-            loss = trainer.advance(before)
+            with compiling.or_told(COMPILE_OFF) if compiles else contextlib.nullcontext():
+                loss = trainer.advance(loop.learned())
+        except UserError:
+            run.update_meta(state="failed")
+            raise
         except FloatingPointError as error:
             run.update_meta(state="failed")
             good = [checkpoint.step for checkpoint in run.checkpoints()]
@@ -212,6 +219,8 @@ def _train(
                 f"{run.path}: {error}; {kept}; try a lower --optim.lr (now {run.config.optim.lr:g}) or --precision fp32"
             ) from None
         after = loop.progress()
+        if compiles:
+            trainer.lead, compiles = trainer.lead + trainer.seconds - spent, False
         speed = trainer.window.steps * run.config.train.batch / max(trainer.window.busy, 1e-9)
         ended = after >= 1
         if ended or trainer.step % run.config.train.log_every == 0:
@@ -239,14 +248,17 @@ def _due(times: int, before: float, after: float) -> bool:
     return math.floor(after * times) > math.floor(before * times)
 
 
-def _prepare(run: Run, data: ImageData, begun: float, ready: Callable[[Ready], None]) -> tuple[Run, Trainer]:
+def _prepare(
+    run: Run, data: ImageData, begun: float, stopped: Callable[[], int], ready: Callable[[Ready], None]
+) -> tuple[Run, Trainer]:
     """The trainer at the newest checkpoint, and the run with all that was left open settled."""
-    resumed, threads = bool(run.checkpoints()), run.meta.get("threads")
-    timed = run.config.train.minutes is not None
-    if resumed and not timed and isinstance(threads, int) and machine.threads_are_free():
-        torch.set_num_threads(max(threads, 1))  # to round as it did before, which a clock would not let it anyway
-    settled = settle(run.config, Trial(run.config, run.shape), choose_threads=timed or not resumed)
-    resident = machine.resident()
+    resumed, timed = bool(run.checkpoints()), run.config.train.minutes is not None
+    if resumed and not timed and machine.threads_are_free() and (threads := machine.threads_then(run.meta)):
+        torch.set_num_threads(threads)  # to round as it did before, which a clock would not let it anyway
+    trial = Trial(run.config, run.shape)
+    settled = settle(run.config, trial, choose_threads=timed or not resumed, stopped=stopped)
+    del trial  # and its nets, which are not the run's
+    resident = machine.resident(build.device(run.config.train.device))
     run = run if settled.config == run.config else run.reconfigured(settled.config)
     config = run.config
     trainer = Trainer(config, run.shape, data)
@@ -295,6 +307,11 @@ class _Loop:
         trainer = self.trainer
         trainer.seconds = time.perf_counter() - self.begun
         return used(self.train, trainer.step, trainer.images, trainer.seconds)
+
+    def learned(self) -> float:
+        """The progress of the learning: getting ready, which may take a good part of a short budget, is none."""
+        trainer = self.trainer
+        return used(self.train, trainer.step, trainer.images, trainer.seconds, trainer.lead)
 
     def check(self) -> None:
         found = self.trainer.validate()

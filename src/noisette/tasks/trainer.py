@@ -28,7 +28,7 @@ HELD_OUT = 256  # images in a validation loss
 
 
 def rate_curve(optim: OptimConfig, progress: float) -> float:
-    """The learning rate at this share of the budget as a share of the full one: a linear rise, then the decay."""
+    """The learning rate at this share of the learning as a share of the full one: a linear rise, then the decay."""
     warm = min(1.0, (progress + 1e-3) / optim.warmup) if optim.warmup else 1.0
     decay = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}[optim.decay]
     return warm * max(decay, 1e-3)
@@ -80,6 +80,7 @@ class Trainer:
         self.stream = Stream(data, config.train.batch, config.train.seed, flip=config.data.flip, device=self.device)
         self.conditional = build.conditional(config, shape)
         self.step, self.images, self.seconds = 0, 0, 0.0
+        self.lead = 0.0  # of the seconds, those that went by before there was a step
         self.curve, self.window = 0.0, Window()
 
     # --- state ---
@@ -89,6 +90,7 @@ class Trainer:
             "step": self.step,
             "images": self.images,
             "seconds": self.seconds,
+            "lead": self.lead,
             "optimiser": self.optimiser.state_dict(),
             "times": self.times.state_dict(),
             "window": self.window.state(),
@@ -104,6 +106,7 @@ class Trainer:
         except (RuntimeError, ValueError, KeyError):
             raise UserError(f"{checkpoint.path}: does not fit the settings in config.toml: restore that file") from None
         self.step, self.images, self.seconds = state["step"], state["images"], state["seconds"]
+        self.lead = state.get("lead", 0.0)
         self.window = Window(**state["window"])
         self.times.load_state_dict(state["times"])
         self.worker.refresh()
@@ -111,7 +114,7 @@ class Trainer:
     # --- one step ---
 
     def advance(self, progress: float) -> float:
-        """One optimiser step at this share of the budget; the mean weighted loss. Raises FloatingPointError."""
+        """One optimiser step at this share of the learning; the mean weighted loss. Raises FloatingPointError."""
         begun = time.perf_counter()
         train, optim = self.config.train, self.config.optim
         batch = self.stream.batch(self.step)
@@ -133,7 +136,7 @@ class Trainer:
                 part = slice(first, first + size)
                 told = None if labels is None else labels[part]
                 losses = self.objective(self.worker.denoiser, batch.x[part], t[part], noise[part], told)
-                loss = (losses.total * share[part].to(losses.total, non_blocking=True)).sum() / n
+                loss = (losses.total * share[part].to(losses.total, non_blocking=losses.total.is_cuda)).sum() / n
                 self.worker.backward(loss)
                 total += loss.detach().double().cpu()
                 by_t += by_time(losses)
@@ -162,7 +165,7 @@ class Trainer:
         if not self.conditional or labels is None:
             return None
         dropped = torch.rand(n, generator=self._generator("labels")) < self.config.train.label_dropout
-        return labels.masked_fill(dropped.to(labels.device, non_blocking=True), len(self.shape.classes))
+        return labels.masked_fill(dropped.to(labels.device, non_blocking=labels.is_cuda), len(self.shape.classes))
 
     @torch.no_grad()
     def _average(self) -> None:
