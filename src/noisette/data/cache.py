@@ -74,9 +74,9 @@ def fingerprint(entry: Entry) -> str:
     """Hash of shape, pixels, labels and class names, 32 hex digits."""
     state = hashlib.blake2b(digest_size=16)
     state.update(json.dumps([list(entry.x.shape), entry.meta["classes"]]).encode())
-    state.update(entry.digests.tobytes())
+    state.update(np.ascontiguousarray(entry.digests))
     if entry.labels is not None:
-        state.update(entry.labels.astype("<i8").tobytes())
+        state.update(np.ascontiguousarray(entry.labels, dtype="<i8"))
     return state.hexdigest()
 
 
@@ -152,12 +152,13 @@ def read(name: str) -> Entry | None:
     try:
         meta = json.loads((place / "meta.json").read_text())
         x = _open(place / "x.npy")
-        digests = np.load(place / "digests.npy", allow_pickle=False)
+        mapped = isinstance(x, np.memmap)
+        digests = np.load(place / "digests.npy", mmap_mode="r" if mapped else None, allow_pickle=False)
         labels = np.load(place / "labels.npy", allow_pickle=False) if meta["labelled"] else None
         entry = Entry(x, labels, digests, meta)
         whole = x.dtype == np.uint8 and x.ndim == 4 and digests.shape == (len(x), 16)
         whole = whole and (labels is None or labels.shape == (len(x),)) and fingerprint(entry) == meta["fingerprint"]
-        if whole and not isinstance(x, np.memmap):
+        if whole and not mapped:
             whole = np.array_equal(digest_rows(x), digests)
         return entry if whole else None
     except (OSError, ValueError, KeyError, TypeError, EOFError):
@@ -221,4 +222,7 @@ def commit(place: Path, name: str, entry: Entry) -> Entry:
             return other
         shutil.rmtree(target, ignore_errors=True)
     place.rename(target)
-    return Entry(_open(target / "x.npy"), entry.labels, entry.digests, entry.meta)
+    x, digests = _open(target / "x.npy"), entry.digests
+    if isinstance(x, np.memmap):
+        digests = np.load(target / "digests.npy", mmap_mode="r", allow_pickle=False)
+    return Entry(x, entry.labels, digests, entry.meta)

@@ -24,8 +24,7 @@ def split(
     everything = np.arange(n, dtype=np.int64)
     if held_out == 0 or n < 2:
         return everything, everything[:0]
-    keys = np.ascontiguousarray(digests).view(np.dtype((np.void, digests.shape[1]))).reshape(n)
-    _, first, group, size = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    first, group, size = _groups(digests)
     first_label = np.zeros(len(first), np.int64) if labels is None else labels[first]
     order = np.argsort(first, kind="stable")  # groups in the order of their first row ...
     order = order[permutation(len(order), seed, _SPLIT)]  # ... shuffled
@@ -44,8 +43,21 @@ def split(
             chosen[fits[0]] = True
         else:
             return everything[:-1], everything[-1:]
-    held = chosen[group.reshape(n)]
+    held = chosen[group]
     return everything[~held], everything[held]
+
+
+def _groups(digests: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Images that are equal: (the first row of each group, the group of each row, the number of rows of each group)."""
+    n = len(digests)
+    halves = digests[:, :8].copy().view(np.uint64).reshape(n)
+    halves.sort()
+    if (halves[1:] != halves[:-1]).all():  # the common case, for a quarter of the memory that np.unique takes
+        each = np.arange(n, dtype=np.int64)
+        return each, each, np.ones(n, np.int64)
+    keys = np.ascontiguousarray(digests).view(np.dtype((np.void, digests.shape[1]))).reshape(n)
+    _, first, group, size = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+    return first, group.reshape(n), size
 
 
 def _apportion(weight: NDArray[np.int64], total: int) -> NDArray[np.int64]:
