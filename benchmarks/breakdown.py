@@ -1,6 +1,6 @@
 """Where the time of a training step and of a sampling call goes, and what share of the machine's peak that leaves.
 
-    python benchmarks/breakdown.py [--sizes 28,32,64] [--steps 5] [--peer diffusers]
+    python benchmarks/breakdown.py [--sizes 28,32,64] [--steps 5] [--peer diffusers] [--data32 PATH] [--data64 PATH]
 
 torch.profiler's own time of each operation, in groups, for Noisette and for one peer beside it (with --peer ""
 none). The peak is measured in the same run: a 2048^3 bf16 matrix product, and the best bare 3x3 convolution in bf16
@@ -9,17 +9,18 @@ and channels_last, forward and with its backward pass. Written to results/breakd
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, peaks, save
+from command import add_data, add_results, add_sizes, ends_in_one_line, parser, positive, results
+from machine import Watch, peaks, save
+from peers import PEERS
 from sizes import PROJECTS, SIZES, TINY, Size, count, data_for, made
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from noisette.data import ImageData
 from noisette.data.stream import Stream
 
 GROUPS = {
@@ -66,9 +67,8 @@ def profiled(work: Callable[[], Any], steps: int) -> dict[str, Any]:
     }
 
 
-def measure(name: str, size: Size, steps: int, best: dict[str, float]) -> dict[str, Any]:
+def measure(name: str, size: Size, data: ImageData, steps: int, best: dict[str, float]) -> dict[str, Any]:
     """Training and sampling of one project, each with its GFLOP/s and shares of the peaks."""
-    data, _ = data_for(size)
     project = made(PROJECTS[name], size, 1000, data)
     x = Stream(data, size.batch, 0).batch(0).x
     _, flops = count(PROJECTS[name], size)
@@ -97,15 +97,17 @@ def show(name: str, size: Size, result: dict[str, Any]) -> None:
             print(f"  {group:22s} {ms:8.2f} ms  {ms / total:5.1%}")
 
 
+@ends_in_one_line
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", default=",".join(SIZES), help="which of 28, 32, 64")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--peer", default="diffusers", help="a peer to set beside; empty for none")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for breakdown.json")
-    parser.add_argument("--tiny", action="store_true", help="very small nets, to see that it works")
-    args = parser.parse_args(arguments)
-    sizes = [TINY] if args.tiny else [SIZES[name] for name in args.sizes.split(",")]
+    options = parser(__doc__)
+    add_sizes(options)
+    options.add_argument("--steps", type=positive, default=5)
+    options.add_argument("--peer", choices=[*PEERS, ""], default="diffusers", help="one to set beside; empty for none")
+    add_data(options)
+    add_results(options, "folder for breakdown.json")
+    args = options.parse_args(arguments)
+    out, watch = results(args), Watch()
+    sizes, steps = ([TINY], 2) if args.tiny else ([SIZES[name] for name in args.sizes], args.steps)
     names = ["noisette"]
     if args.peer:
         missing = PROJECTS[args.peer].missing()
@@ -115,11 +117,12 @@ def main(arguments: list[str] | None = None) -> None:
     print("peaks in GFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in best.items()))
     found: dict[str, Any] = {}
     for size in sizes:
-        found[size.name] = {name: measure(name, size, 2 if args.tiny else args.steps, best) for name in names}
+        data, what = data_for(size, getattr(args, f"data{size.side}", None))
+        found[size.name] = {name: measure(name, size, data, steps, best) for name in names}
         for name in names:
             show(name, size, found[size.name][name])
-        settings = {"steps": args.steps, "threads": torch.get_num_threads()}
-        save("breakdown", {"settings": settings, "peaks_gflops": best, "sizes": found}, args.out)
+        found[size.name]["data"] = what
+        save("breakdown", {"settings": {"steps": steps}, "peaks_gflops": best, "sizes": found}, out, watch)
 
 
 if __name__ == "__main__":

@@ -1,47 +1,52 @@
 """Calls of the net in sampling: every project as its own pipeline makes them, nets of equal size, in turn.
 
-    python benchmarks/calls.py [--sizes 28,32,64] [--rounds 7] [--seconds 3] [--no-compile]
+    python benchmarks/calls.py [--sizes 28,32,64] [--batches 64,36,72] [--rounds 7] [--seconds 2] [--no-compile]
 
-Batches of 64 images at one time, in evaluation mode, without gradients. Peers compute in float32, as their pipelines
-do; ours as the product samples (bf16 weights, channels_last; the arithmetic of the denoiser included), and once more
-compiled. For that one the seconds until it is compiled are printed, and after how many calls they are won back. Written
-to results/calls.json.
+Batches at one time, in evaluation mode, without gradients: 64, as peers are often measured, and the 36 that the product
+draws together, 72 where guidance doubles them. Peers compute in float32, as their pipelines do, and only their net is
+called; ours is the product's denoiser: bf16 weights, channels_last, and the arithmetic that makes x0 of what the net
+says. What a sampler does between calls is nobody's.
+
+Then ours once more, compiled, with nothing kept from earlier compilations: `compile_seconds` are those of its first two
+calls, less those of two calls later on; `repaid_after_calls` is how many calls of this batch win them back. Written to
+results/calls.json.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
 import math
+import os
+import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
-from machine import RESULTS, median, save
+from command import add_results, add_sizes, ends_in_one_line, parser, positive, results
+from machine import Watch, median, save
 from ours import Noisette
 from peers import T
 from sizes import SIZES, TINY, Size, data_for, facts, made, present
 from torch import Tensor
 
 OURS, COMPILED = Noisette.name, f"{Noisette.name}, compiled"
-BATCH = 64
+BATCHES = (64, 36, 72)
 
 Call = Callable[[Tensor, int], Tensor]
 
 
 def compiled_call(project: Noisette, x: Tensor) -> tuple[Call, float]:
-    """(a call of the compiled net, the seconds that the first two took)."""
+    """(a call of the compiled net, the seconds that compiling it for this batch took)."""
+    torch.compiler.reset()
     denoiser = project.sampler(compiled=True)
 
     @torch.no_grad()
     def call(x: Tensor, i: int) -> Tensor:
         return denoiser(x, (i + 1) / T).x0
 
-    begun = time.perf_counter()
-    for i in (T - 1, T // 2):
-        call(x, i)
-    return call, time.perf_counter() - begun
+    return call, turn(call, x, 2) - turn(call, x, 2)
 
 
 def turn(call: Call, x: Tensor, calls: int) -> float:
@@ -52,8 +57,8 @@ def turn(call: Call, x: Tensor, calls: int) -> float:
     return time.perf_counter() - begun
 
 
-def measure(size: Size, rounds: int, spell: float, compile: bool, batch: int = BATCH) -> dict[str, Any]:
-    data, _ = data_for(size)
+def measure(size: Size, rounds: int, spell: float, compile: bool, batch: int) -> dict[str, Any]:
+    data, _ = data_for(size)  # whatever it is: ours asks for data to be made of
     kinds, left_out = present()
     table: dict[str, dict[str, Any]] = {name: facts(kind, size) for name, kind in kinds.items()}
     projects = {name: made(kind, size, 10, data) for name, kind in kinds.items()}
@@ -120,23 +125,26 @@ def show(result: dict[str, Any]) -> None:
         print(f"  left out: {reason}")
 
 
+@ends_in_one_line
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--sizes", default=",".join(SIZES), help="which of 28, 32, 64")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one project's turn")
-    parser.add_argument("--no-compile", action="store_true")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for calls.json")
-    parser.add_argument("--tiny", action="store_true", help="very small nets, not compiled, to see that it works")
-    args = parser.parse_args(arguments)
-    sizes = [TINY] if args.tiny else [SIZES[name] for name in args.sizes.split(",")]
-    rounds, spell, batch = (2, 0.01, 4) if args.tiny else (args.rounds, args.seconds, BATCH)
-    found = {}
-    for size in sizes:
-        found[size.name] = measure(size, rounds, spell, not (args.no_compile or args.tiny), batch)
-        show(found[size.name])
-        settings = {"rounds": rounds, "seconds": spell, "threads": torch.get_num_threads()}
-        save("calls", {"settings": settings, "sizes": found}, args.out)
+    options = parser(__doc__)
+    add_sizes(options)
+    options.add_argument("--batches", type=lambda text: [positive(part) for part in text.split(",")], default=BATCHES)
+    options.add_argument("--rounds", type=positive, default=7)
+    options.add_argument("--seconds", type=float, default=2.0, help="of one project's turn")
+    options.add_argument("--no-compile", action="store_true")
+    add_results(options, "folder for calls.json", "very small nets, not compiled: shows that it works")
+    args = options.parse_args(arguments)
+    out, watch = results(args), Watch()
+    sizes = [TINY] if args.tiny else [SIZES[name] for name in args.sizes]
+    rounds, spell, batches = (2, 0.01, [4]) if args.tiny else (args.rounds, args.seconds, args.batches)
+    found: dict[str, dict[str, Any]] = {size.name: {} for size in sizes}
+    with tempfile.TemporaryDirectory() as empty, mock.patch.dict(os.environ, TORCHINDUCTOR_CACHE_DIR=empty):
+        for size, batch in itertools.product(sizes, batches):
+            result = measure(size, rounds, spell, not (args.no_compile or args.tiny), batch)
+            found[size.name][str(batch)] = result
+            show(result)
+            save("calls", {"settings": {"rounds": rounds, "seconds": spell}, "sizes": found}, out, watch)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,11 @@ class Contestant:
     betas: str = "linear"
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
+    def told(self) -> dict[str, Any]:
+        """All that its training depends on, as JSON."""
+        settings = {key: value for key, value in vars(self).items() if key not in ("peer", "note")}
+        return {"peer": self.peer.__name__, "version": self.peer.version(), **settings}
+
     def make(self, steps: int) -> Peer:
         """A fresh one, about to train for so many steps; always with the same weights."""
         torch.manual_seed(0)
@@ -164,23 +169,27 @@ def _average(peer: Peer) -> Any:
 
 
 @torch.no_grad()
-def sample_peer(contestant: Contestant, weights: Mapping[str, Tensor], first: int, n: int, steps: int) -> Images:
-    """n images, uint8 (n, 28, 28, 1), by diffusers' own DDIM, as its pipeline calls it; `first` a multiple of CHUNK.
+def sample_peer(
+    contestant: Contestant, weights: Mapping[str, Tensor], first: int, n: int, steps: int, ancestral: bool = False
+) -> Images:
+    """n images, uint8 (n, 28, 28, 1), by diffusers' own DDIM, or by its DDPM, as its pipelines call them; `first` is a
+    multiple of CHUNK.
 
     Every CHUNK of images has its own seed, so that image k is the same however many are drawn.
     """
-    from diffusers import DDIMScheduler
+    from diffusers import DDIMScheduler, DDPMScheduler
 
     peer = contestant.make(1)
     peer.net.load_state_dict(weights)
-    scheduler = DDIMScheduler(1000, beta_start=1e-4, beta_end=0.02, beta_schedule=TABLES[contestant.betas])
+    kind = DDPMScheduler if ancestral else DDIMScheduler
+    scheduler = kind(1000, beta_start=1e-4, beta_end=0.02, beta_schedule=TABLES[contestant.betas])
     scheduler.set_timesteps(steps)
     drawn = []
     for start in range(first, first + n, CHUNK):
         generator = torch.Generator().manual_seed(start)
         x = torch.randn(CHUNK, 1, 28, 28, generator=generator)
         for t in scheduler.timesteps:
-            x = scheduler.step(peer.eps(x, t.expand(CHUNK)), t, x).prev_sample
+            x = scheduler.step(peer.eps(x, t.expand(CHUNK)), t, x, generator=generator).prev_sample
         drawn.append(to_bytes(x).permute(0, 2, 3, 1).numpy())
     return np.concatenate(drawn)[:n]
 

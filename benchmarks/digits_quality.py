@@ -31,10 +31,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from command import ends_in_one_line, parser
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from noisette.data import DataSpec, load
+from noisette.errors import UserError
 from noisette.metrics.distances import Estimate, frechet
 
 LEAST_ACCURACY = 0.985
@@ -75,7 +77,7 @@ def mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     """("train" | "t10k") -> images (N, 1, 28, 28) in [0, 1] and labels (N,)."""
     found = [next(folder.glob(f"{part}-{kind}*.gz"), None) for kind in ("images", "labels")]
     if None in found:
-        sys.exit(f"digits_quality: no {part}-images*.gz and {part}-labels*.gz in {folder}")
+        raise UserError(f"no {part}-images*.gz and {part}-labels*.gz in {folder}")
     x, y = (idx(path) for path in found if path)
     return images(x), torch.from_numpy(y.astype(np.int64))
 
@@ -117,7 +119,7 @@ class Judge:
         epochs: that it is trained for.
         least: accuracy on the test images below which it is refused.
 
-    Raises SystemExit, in one line, for files that are not there and for a reader that is too poor.
+    Raises UserError for files that are not there and for a reader that is too poor.
     """
 
     def __init__(self, mnist_folder: Path, cache: Path, epochs: int = 6, least: float = LEAST_ACCURACY) -> None:
@@ -135,7 +137,7 @@ class Judge:
         self.accuracy = float((p.argmax(1) == y.numpy()).mean())
         self.test_confident = float((p.max(1) > 0.9).mean())
         if self.accuracy < least:
-            sys.exit(f"digits_quality: the reader is right on {self.accuracy:.2%} of the test set; needs {least:.1%}")
+            raise UserError(f"the reader is right on {self.accuracy:.2%} of the test set, not on {least:.1%}: --epochs")
 
     @torch.no_grad()
     def read(self, x: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -151,7 +153,7 @@ class Judge:
         """The distance of n digits of a data set, drawn at random without replacement."""
         x = load(DataSpec(source=source)).x
         if n > len(x):
-            sys.exit(f"digits_quality: {n} samples, but only {len(x)} real digits to set beside them")
+            raise UserError(f"{n} samples, but only {len(x)} real digits to set beside them")
         return self.distance(x[np.random.default_rng(seed).permutation(len(x))[:n]])
 
     def __call__(self, x: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> dict[str, Any]:
@@ -185,17 +187,18 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--epochs", type=int, default=6, help="epochs that the reader is trained for (default: 6)")
 
 
+@ends_in_one_line
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("samples", type=Path, help="a run folder, or an .npz with x, uint8 (N, 28, 28, 1)")
-    options(parser)
-    parser.add_argument("-n", type=int, default=1024, help="samples to draw from a run (default: 1024)")
-    parser.add_argument("--labels", action="store_true", help="also check `labels` of the .npz")
-    parser.add_argument("--least-accuracy", type=float, default=LEAST_ACCURACY, help="of the reader (default: 0.985)")
-    parser.add_argument("--out", type=Path, help="also write the JSON here")
-    args = parser.parse_args()
+    ask = parser(__doc__)
+    ask.add_argument("samples", type=Path, help="a run folder, or an .npz with x, uint8 (N, 28, 28, 1)")
+    options(ask)
+    ask.add_argument("-n", type=int, default=1024, help="samples to draw from a run (default: 1024)")
+    ask.add_argument("--labels", action="store_true", help="also check `labels` of the .npz")
+    ask.add_argument("--least-accuracy", type=float, default=LEAST_ACCURACY, help="of the reader (default: 0.985)")
+    ask.add_argument("--out", type=Path, help="also write the JSON here")
+    args = ask.parse_args()
     if not args.mnist:
-        parser.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
+        ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
 
     settings: dict[str, Any] = {}
     if args.samples.is_dir():
@@ -208,7 +211,7 @@ def main() -> None:
         with np.load(args.samples) as file:
             x, labels = file["x"], file["labels"] if args.labels else None
     if x.dtype != np.uint8 or x.size != len(x) * 784:
-        parser.error(f"x is {x.dtype} {x.shape}, not uint8 (N, 28, 28, 1)")
+        ask.error(f"x is {x.dtype} {x.shape}, not uint8 (N, 28, 28, 1)")
     judge = Judge(args.mnist, args.cache, args.epochs, args.least_accuracy)
     result = {**judge(x, labels), **judge.about(len(x), args.data), **settings}
     result["ratio"] = result["frechet"] / result["real"]

@@ -1,10 +1,11 @@
 """What this package makes of a GPU: images a second, share of the card's matrix peak, FID against training time.
 
-    python benchmarks/gpu.py --out FOLDER [--cifar FILE] [--inception FILE] [--minutes 8] [--limit SECONDS]
+    python benchmarks/gpu.py [--out FOLDER] [--cifar FILE] [--inception FILE] [--minutes 8] [--limit SECONDS]
                              [--parts peak,training,sampling,curve] [--set net.norm=rms ...] [--tiny]
 
 It needs torch, numpy and this package with what it needs to train; on a machine without a network, copy the package and
-set PYTHONPATH=src. Everything goes to FOLDER/gpu.json, after each row; a later call with other --parts adds to that.
+set PYTHONPATH=src. Everything goes to FOLDER/gpu.json, after each row. A later call adds to that: what is measured, by
+the same code on the same card, stays; what failed is tried again.
 
 * peak: a bf16 product of 8192 x 8192 matrices, the ceiling that all shares are of.
 * training: whole steps of the product (tasks.trainer) on made-up images, for several nets, batches and ways to compute.
@@ -23,16 +24,13 @@ set PYTHONPATH=src. Everything goes to FOLDER/gpu.json, after each row; a later 
 
 from __future__ import annotations
 
-import argparse
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
+from command import add_results, ends_in_one_line, parser, positive, results, some_of
 from gpu_curve import Curve
 from gpu_speed import SAMPLING, TRAINING, Results, peak, table
-
-from noisette.errors import UserError
 
 PARTS = ("peak", "training", "sampling", "curve")
 
@@ -41,28 +39,26 @@ class OutOfTime(BaseException):
     """The limit is reached. No Exception, so that nobody on the way catches it."""
 
 
+@ends_in_one_line
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="the folder for gpu.json and sheets of samples")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"what to measure (default: {','.join(PARTS)})")
-    parser.add_argument("--cifar", help="the images for the curve: an .npz file, or cifar10 (none: no curve)")
-    parser.add_argument("--inception", type=Path, help="the Inception network's TorchScript file")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training, for the curve (default: 8)")
-    parser.add_argument("--points", type=int, default=8, help="distances along the curve (default: 8)")
-    parser.add_argument("--samples", type=int, default=10_000, help="samples for each of them (default: 10,000)")
-    parser.add_argument("--final", type=int, default=50_000, help="samples for the last of them (default: 50,000)")
-    parser.add_argument("--limit", type=float, default=3600.0, help="seconds for everything (default: 3600)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for the curve")
-    parser.add_argument("--tiny", action="store_true", help="everything in seconds, to see that it runs")
-    args = parser.parse_args()
-    parts = args.parts.split(",")
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"no part {', '.join(sorted(unknown))}: there are {', '.join(PARTS)}")
+    ask = parser(__doc__)
+    ask.add_argument("--parts", type=some_of(PARTS), default=list(PARTS), help=f"of {', '.join(PARTS)} (default: all)")
+    ask.add_argument("--cifar", help="the images for the curve: an .npz file, or cifar10 (none: no curve)")
+    ask.add_argument("--inception", type=Path, help="the Inception network's TorchScript file")
+    ask.add_argument("--minutes", type=float, default=8.0, help="of training, for the curve (default: 8)")
+    ask.add_argument("--points", type=positive, default=8, help="distances along the curve (default: 8)")
+    ask.add_argument("--samples", type=positive, default=10_000, help="samples for each of them (default: 10,000)")
+    ask.add_argument("--final", type=positive, default=50_000, help="samples for the last of them (default: 50,000)")
+    ask.add_argument("--limit", type=float, default=3600.0, help="seconds for everything (default: 3600)")
+    ask.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for the curve")
+    add_results(ask, "the folder for gpu.json and sheets of samples")
+    args = ask.parse_args()
     if args.tiny:
         args.minutes, args.points = min(args.minutes, 0.02), min(args.points, 2)
         args.samples, args.final = min(args.samples, 128), min(args.final, 500)
+    args.out = results(args)
     args.out.mkdir(parents=True, exist_ok=True)
-    results = Results(args.out, args.limit)
+    found = Results(args.out, args.limit, args.tiny)
 
     def stop(number: int, frame: Any) -> None:
         raise OutOfTime
@@ -70,17 +66,15 @@ def main() -> None:
     signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, args.limit)
     try:
-        if "peak" in parts or "peak" not in results.rows:
-            peak(results, args.tiny)
+        if "peak" in args.parts or found.rows.get("peak", {}).get("key") != found.key("peak"):
+            peak(found, args.tiny)
         for part, rows in (("training", TRAINING), ("sampling", SAMPLING)):
-            if part in parts:
-                table(results, part, rows, args.tiny)
-        if "curve" in parts and args.cifar:
-            Curve(args, results).run()
-    except UserError as error:
-        sys.exit(f"gpu: {error}")
+            if part in args.parts:
+                table(found, part, rows, args.tiny)
+        if "curve" in args.parts and args.cifar:
+            Curve(args, found).run()
     except OutOfTime:
-        print(f"gpu: the limit of {args.limit:g} s is reached; {results.path} has what was measured", flush=True)
+        print(f"gpu: the limit of {args.limit:g} s is reached; {found.path} has what was measured", flush=True)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 

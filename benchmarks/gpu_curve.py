@@ -31,7 +31,7 @@ FINAL = (50_000, 20_000, 10_000, 5_000, 2_000, 1_000, 500)
 
 def best_way(results: Results, tiny: bool) -> str:
     """The fastest way that training the recipe's net was measured in; compiled where none was and there is a GPU."""
-    seen = [row for row in results.rows.get("training", []) if row["net"] == "cifar10" and "tflops" in row]
+    seen = [row for row in results.good("training") if row["net"] == "cifar10" and "tflops" in row]
     seen = [row for row in seen if row["way"] != "graphs"]  # not what `noisette train` does
     if seen:
         return str(max(seen, key=lambda row: row["tflops"])["way"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from kept import PRODUCT, code, key
+from machine import about, operations
 
-from noisette import __version__
 from noisette.data import ImageData
 from noisette.experiment import build
 from noisette.experiment.config import Config, merge
-from noisette.experiment.environment import commit, cpu
 from noisette.experiment.files import write_json
 from noisette.experiment.runs import Shape
 from noisette.tasks.trainer import Trainer
@@ -89,43 +87,40 @@ SMALL: dict[str, Any] = {
 
 
 class Results:
-    """FOLDER/gpu.json, written after each change; `left` is the number of seconds until the limit."""
+    """FOLDER/gpu.json, written after each change; `left` is the number of seconds until the limit.
 
-    def __init__(self, folder: Path, limit: float):
+    Every row says what it was measured on, `machine`, and has a `key` of that, of its settings and of the code: what
+    is there under the same key is not measured again.
+    """
+
+    def __init__(self, folder: Path, limit: float, tiny: bool):
         self.path, self.deadline = folder / "gpu.json", time.monotonic() + limit
         self.rows: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
-        self.rows["machine"] = machine()
-        self.write()
+        self.machine = about()
+        on = {name: self.machine[name] for name in ("gpu", "cpu", "threads", "torch")}
+        self.depends = [on, tiny, code(*PRODUCT, Path(__file__))]
+
+    def key(self, *parts: Any) -> str:
+        return key(*self.depends, *parts)
 
     def left(self) -> float:
         return self.deadline - time.monotonic()
 
-    def write(self) -> None:
+    def put(self, part: str, row: Mapping[str, Any]) -> None:
+        self.rows[part] = {**row, "machine": self.machine}
         write_json(self.path, self.rows)
 
-    def put(self, part: str, row: Any) -> None:
-        self.rows[part] = row
-        self.write()
+    def good(self, part: str) -> list[dict[str, Any]]:
+        """The rows of a table that are measured, and not with other code or elsewhere."""
+        rows = self.rows.get(part, [])
+        return [r for r in rows if "error" not in r and r.get("key") == self.key(r["net"], r["batch"], r["way"])]
 
     def add(self, part: str, row: Mapping[str, Any]) -> None:
-        self.put(part, [*self.rows.get(part, []), row])
+        """Adds a row to a table, in the place of one that failed under its key."""
+        others = [r for r in self.rows.get(part, []) if r.get("key") != row["key"]]
+        self.rows[part] = [*others, {**row, "machine": self.machine}]
+        write_json(self.path, self.rows)
         print(part, json.dumps(row), flush=True)
-
-
-def machine() -> dict[str, Any]:
-    gpu = torch.cuda.is_available()
-    return {
-        "gpu": torch.cuda.get_device_name() if gpu else None,
-        "memory": torch.cuda.get_device_properties(0).total_memory if gpu else None,
-        "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version() if gpu else None,
-        "torch": torch.__version__,
-        "noisette": __version__,
-        "commit": commit(),
-        "python": platform.python_version(),
-        "cpu": cpu(),
-        "threads": torch.get_num_threads(),
-    }
 
 
 def wait() -> None:
@@ -187,10 +182,9 @@ def made_up(n: int) -> ImageData:
 
 def flops(config: Config) -> int:
     """FLOPs of one call of the net for one image."""
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counted:
+    with torch.device("meta"):
         net = build.backbone(config.net, CIFAR)
-        net(torch.zeros(1, *CIFAR.x), torch.zeros(1))
-    return int(counted.get_total_flops())
+        return operations(lambda: net(torch.zeros(1, *CIFAR.x), torch.zeros(1)))
 
 
 def speed(seconds: Sequence[float], images: int, work: float, peak: float) -> dict[str, Any]:
@@ -215,7 +209,10 @@ def peak(results: Results, tiny: bool) -> None:
     a, b = (torch.randn(side, side, device=device).to(torch.bfloat16) for _ in range(2))
     timed(lambda: a @ b)
     found = rounds(lambda: a @ b, 0.2 if tiny else 2)
-    results.put("peak", {"side": side, "tflops": round(2 * side**3 / statistics.median(found) / 1e12, 3)})
+    results.put(
+        "peak",
+        {"key": results.key("peak"), "side": side, "tflops": round(2 * side**3 / statistics.median(found) / 1e12, 3)},
+    )
 
 
 def training(results: Results, net: str, batch: int, way: str, tiny: bool) -> dict[str, Any]:
@@ -293,12 +290,13 @@ def sampling(results: Results, net: str, batch: int, way: str, tiny: bool) -> di
 def table(results: Results, part: str, rows: Sequence[tuple[str, int, str]], tiny: bool) -> None:
     """Measures what is not measured yet and fits in the time; a row that fails is told and left behind."""
     measure = {"training": training, "sampling": sampling}[part]
-    done = {(row["net"], row["batch"], row["way"]) for row in results.rows.get(part, [])}
+    done = {row["key"] for row in results.good(part)}
     cost = {True: 90.0, False: 15.0}  # of a row with a compiled net and of any other
     for net, batch, way in rows:
         compiled = WAYS[way]["compile"] is not None
         batch = min(batch, 4) if tiny else batch
-        if (net, batch, way) in done or (tiny and compiled) or cost[compiled] > results.left():
+        name = results.key(net, batch, way)
+        if name in done or (tiny and compiled) or cost[compiled] > results.left():
             continue
         begun = time.monotonic()
         try:
@@ -306,5 +304,5 @@ def table(results: Results, part: str, rows: Sequence[tuple[str, int, str]], tin
         except Exception as error:  # out of memory, or a net that cannot be compiled here: the other rows still count
             found = {"error": f"{type(error).__name__}: {error}"[:300]}
         cost[compiled] = max(cost[compiled], time.monotonic() - begun) if compiled else time.monotonic() - begun
-        results.add(part, {"net": net, "batch": batch, "way": way, **found})
-        done.add((net, batch, way))
+        results.add(part, {"key": name, "net": net, "batch": batch, "way": way, **found})
+        done.add(name)

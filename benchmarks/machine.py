@@ -5,9 +5,10 @@ python benchmarks/machine.py            prints it
 
 from __future__ import annotations
 
-import argparse
+import datetime
 import json
 import os
+import platform
 import statistics
 import sys
 import time
@@ -18,12 +19,15 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from command import parser
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-from noisette.experiment.environment import environment
+import noisette
+from noisette.experiment.environment import commit, cores, cpu
 from noisette.experiment.files import write_json
+from noisette.tasks.machine import Others, watched
 
-RESULTS = Path(__file__).parent / "results"
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
 
 ConvShape = tuple[int, int, int]
@@ -31,15 +35,53 @@ ConvShape = tuple[int, int, int]
 
 
 def about() -> dict[str, Any]:
-    """Machine, versions, date and how busy it is."""
-    facts = {k: v for k, v in environment().items() if k != "command"}
+    """The machine, versions and the date. Needs no installed package, only its sources."""
     return {
-        **facts,
+        "noisette": noisette.__version__,
+        "commit": commit(),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
         "numpy": np.__version__,
+        "platform": platform.platform(terse=True),
+        "cpu": cpu(),
         "flags": [flag for flag in FLAGS if flag in _flags()],
-        "load": [round(x, 2) for x in os.getloadavg()],
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+        **_card(),
     }
+
+
+def _card() -> dict[str, Any]:
+    if not torch.cuda.is_available():
+        return {"gpu": None}
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "gpu_memory": torch.cuda.get_device_properties(0).total_memory,
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),
+    }
+
+
+class Watch:
+    """How busy others keep the machine: before the work, which is when this is made, and while it goes on.
+
+    Processes that this one started and waited for are not others.
+    """
+
+    def __init__(self, look: float = 1.0) -> None:
+        self.load = [round(x, 2) for x in os.getloadavg()]
+        self.before = watched(look)
+        self.others = Others(mine=lambda: sum(os.times()[:4]))
+
+    def told(self) -> dict[str, Any]:
+        """load_before: the system's averages of 1, 5 and 15 minutes; others_*: cores that others kept busy."""
+        return {
+            "load_before": self.load,
+            "others_before": round(self.before, 2),
+            "others_meanwhile": round(self.others.cores(), 2),
+        }
 
 
 def _flags() -> set[str]:
@@ -50,10 +92,10 @@ def _flags() -> set[str]:
         return set()
 
 
-def save(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Writes a result with the machine above it, to results/NAME.json by default."""
+def save(name: str, result: dict[str, Any], folder: Path, watch: Watch) -> Path:
+    """Writes a result with the machine above it to folder/NAME.json."""
     path = folder / f"{name}.json"
-    write_json(path, {"machine": about(), "command": " ".join(map(_short, sys.argv)), **result})
+    write_json(path, {"machine": {**about(), **watch.told()}, "command": " ".join(map(_short, sys.argv)), **result})
     print(f"written: {path}")
     return path
 
@@ -111,11 +153,18 @@ CONVS: Sequence[ConvShape] = ((128, 96, 14), (64, 128, 16), (64, 256, 8), (16, 1
 def peaks(n: int = 2048, convs: Sequence[ConvShape] = CONVS, least: float = 0.5) -> dict[str, Any]:
     """GFLOP/s that are to be had: matrix products, and the best of a few bare convolutions."""
     return {
-        "matmul_fp32": round(matmul_peak(torch.float32, n, least), 1),
-        "matmul_bf16": round(matmul_peak(torch.bfloat16, n, least), 1),
-        "conv_bf16_forward": round(max(conv_peak(shape, False, least) for shape in convs), 1),
-        "conv_bf16_training": round(max(conv_peak(shape, True, least) for shape in convs), 1),
+        "matmul_fp32": round(matmul_peak(torch.float32, n, least), 3),
+        "matmul_bf16": round(matmul_peak(torch.bfloat16, n, least), 3),
+        "conv_bf16_forward": round(max(conv_peak(shape, False, least) for shape in convs), 3),
+        "conv_bf16_training": round(max(conv_peak(shape, True, least) for shape in convs), 3),
     }
+
+
+def operations(call: Callable[[], Any]) -> int:
+    """Of a call of a net, a multiply-add as two, by torch's FlopCounterMode."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
 
 
 def median(values: Sequence[float]) -> float:
@@ -123,8 +172,10 @@ def median(values: Sequence[float]) -> float:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.split("\n")[0]).parse_args()
-    print(json.dumps({**about(), "peaks_gflops": peaks()}, indent=2))
+    parser(__doc__).parse_args()
+    watch = Watch()
+    found = peaks()
+    print(json.dumps({**about(), **watch.told(), "peaks_gflops": found}, indent=2))
 
 
 if __name__ == "__main__":

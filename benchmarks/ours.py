@@ -27,7 +27,7 @@ FAST = {"precision": "bf16", "layout": "channels_last", "compile": "off"}
 class Noisette(Peer):
     """Training steps of noisette.tasks.trainer.Trainer."""
 
-    name, package = "noisette", "noisette"
+    name, package, needs = "noisette", "noisette", ()
     example = "noisette.tasks.trainer.Trainer.advance, Muon, bf16 weights"
     smallest: ClassVar[dict[str, Any]] = {"channels": 8, "multipliers": (1,), "patch": 1, "norm": "layer"}
 

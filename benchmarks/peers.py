@@ -10,6 +10,7 @@ import fails there), so it is mocked while they are imported.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -68,10 +69,15 @@ class Peer(ABC):
     def missing(cls) -> str:
         """Why it cannot be measured here, or nothing."""
         try:
+            for package in cls.needs:
+                importlib.import_module(package)
             cls.build(1, 8, **cls.smallest)
         except ImportError as error:
             return f"{cls.name}: {error}; make bench installs it"
         return ""
+
+    needs: ClassVar[tuple[str, ...]] = ("accelerate",)
+    """Packages that training takes, beside what building the net does."""
 
     smallest: ClassVar[dict[str, Any]]
     """Arguments of `build` for a net of 8x8 images that costs nothing."""
@@ -105,7 +111,6 @@ class Diffusers(Peer):
     @staticmethod
     def build(channels: int, side: int, /, widths: tuple[int, ...], attention: tuple[int, ...]) -> nn.Module:
         """`attention`: the levels, 0 the finest, that have it."""
-        importlib.import_module("accelerate")
         from diffusers import UNet2DModel
 
         on = [i in attention for i in range(len(widths))]
@@ -123,17 +128,23 @@ class Diffusers(Peer):
     def forward(net: nn.Module, x: Tensor) -> Tensor:
         return net(x, 0).sample
 
+    precision: ClassVar[str] = "no"
+
     def __init__(self, net: nn.Module, steps: int, warmup: int = 500) -> None:
         super().__init__(net, steps)
         from accelerate import Accelerator
+        from accelerate.state import AcceleratorState
         from diffusers import DDPMScheduler
         from diffusers.optimization import get_scheduler
 
-        self.accelerator = Accelerator(gradient_accumulation_steps=1, mixed_precision="no")
         self.scheduler = DDPMScheduler(num_train_timesteps=T, beta_schedule="linear")
         optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
         rate = get_scheduler("cosine", optimizer=optimizer, num_warmup_steps=warmup, num_training_steps=steps)
-        self.net, self.optimizer, self.rate = self.accelerator.prepare(net, optimizer, rate)
+        # accelerate allows a process one precision; the example's own is everybody's, another has a state of its own.
+        apart = mock.patch.object(AcceleratorState, "_shared_state", {})
+        with contextlib.nullcontext() if self.precision == "no" else apart:
+            self.accelerator = Accelerator(gradient_accumulation_steps=1, mixed_precision=self.precision)
+            self.net, self.optimizer, self.rate = self.accelerator.prepare(net, optimizer, rate)
 
     def step(self, x: Tensor) -> float:
         self.net.train()
@@ -158,6 +169,13 @@ class Diffusers(Peer):
     @torch.no_grad()
     def call(self, x: Tensor, i: int) -> Tensor:
         return self.net(x, i).sample
+
+
+class DiffusersBf16(Diffusers):
+    """The same with its example's own flag for bf16. Not what the example does by default, so it stands apart."""
+
+    name, precision = "diffusers, bf16", "bf16"
+    example = "examples/unconditional_image_generation/train_unconditional.py, --mixed_precision=bf16"
 
 
 class SmallDiffusion(Peer):
@@ -261,7 +279,7 @@ class Lucidrains(Peer):
 class Plain(Peer):
     """The script that a course or a tutorial has people write: float32, Adam, one loop; see plain.PlainUNet."""
 
-    name, package = "plain script", ""
+    name, package, needs = "plain script", "", ()
     example = "a DDPM in one page: U-Net of double convolutions, Adam, float32"
     smallest: ClassVar[dict[str, Any]] = {"widths": (8,)}
 

@@ -8,11 +8,12 @@ on the machine meanwhile.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from command import add_data, add_results, ends_in_one_line, parser, results, some_of
 
 HERE = Path(__file__).parent
 SCRIPTS = {
@@ -22,25 +23,23 @@ SCRIPTS = {
     "memory": "memory of training, and a million images",
     "curves": "loss after the same number of images",
 }
-WITH_DATA = ("throughput", "curves")
+WITH_DATA = ("throughput", "breakdown", "memory", "curves")
 
 
+@ends_in_one_line
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--only", default=",".join(SCRIPTS), help="which of them")
-    parser.add_argument("--data32", help="32x32 images: anything that noisette trains on (CIFAR-10's .npz, a folder)")
-    parser.add_argument("--data64", help="64x64 images, likewise")
-    parser.add_argument("--out", type=Path, help="folder for the results; benchmarks/results by default")
-    parser.add_argument("--tiny", action="store_true", help="very small nets, to see that it works")
-    args = parser.parse_args()
-    chosen = args.only.split(",")
-    print("this measures: " + "; ".join(f"{name} ({SCRIPTS[name]})" for name in chosen))
+    ask = parser(__doc__)
+    ask.add_argument("--only", type=some_of(SCRIPTS), default=list(SCRIPTS), help="which of them")
+    add_data(ask)
+    add_results(ask, "folder for the results")
+    args = ask.parse_args()
+    out = results(args)
+    print("this measures: " + "; ".join(f"{name} ({SCRIPTS[name]})" for name in args.only))
     if not args.tiny:
-        print("all of them take two to three hours where peers train at 120 GFLOP/s, and 2 GB of disk for a while")
+        print("all of them take about three hours where peers train at 120 GFLOP/s, and 2 GB of disk for a while")
     failed = []
-    for name in chosen:
-        options = ["--tiny"] if args.tiny else []
-        options += ["--out", str(args.out)] if args.out else []
+    for name in args.only:
+        options = ["--out", str(out), *(["--tiny"] if args.tiny else [])]
         for data in ("data32", "data64"):
             if name in WITH_DATA and (path := getattr(args, data)):
                 options += [f"--{data}", path]

@@ -1,6 +1,7 @@
 """How many network calls does a good sample need? Every sampler at 5 to 1,000 calls, on one trained model.
 
-    python benchmarks/samplers.py RUN --mnist DIR [--samples 1024] [--calls 5,10,20,50,100,250,1000] [--only ddim,heun]
+    python benchmarks/samplers.py RUN --mnist DIR [--samples 1024] [--calls 5,10,20,50,100,1000] [--only "ddim;heun"]
+    python benchmarks/samplers.py RUN --mnist DIR --confirm "dpmpp_2m, trailing, 20" [--samples 5000] [--seed 1000000]
 
 RUN is a run that learned digits. The same seeds are drawn in every way; a reader of MNIST (see digits_quality.py)
 gives the Fréchet distance to MNIST's 10,000 test images, with its 95 % interval. Every sampler is drawn with all that
@@ -15,12 +16,19 @@ are two grids that are the same times.
 Ratios are to ddpm with the small variance at the most calls asked for: 1,000-step ancestral sampling. The samples lie
 in the run folder, 72 a file, so a run that was stopped goes on; it says first how long it will take. Written:
 results/samplers.json after every row, and samplers.png.
+
+The best of many rows was lucky with its seeds too. --confirm draws one way, named as a row is printed, and ancestral
+sampling again from seeds that chose nothing, and gives their ratio with a 95 % interval by the jackknife over blocks of
+seeds, left out of both at once: the two ways draw from the same noise, so their errors largely cancel. Written to
+results/samplers-confirm.json.
+
+A Fréchet distance of N samples is too high by about b / N, with nearly the same b for both ways, so a ratio of two lies
+nearer to 1 than that of endless samples: (a + b/N) / (c + b/N). A ratio of 1.0 stays, one of 1.3 seems less; look at it
+with more samples. --confirm also takes that term out of both distances, by the same jackknife: `ratio_corrected`.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,14 +39,19 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
-from digits_quality import LEAST_ACCURACY, Judge, options
+import numpy as np
+from command import add_results, ends_in_one_line, parser, positive, results
+from digits_quality import LEAST_ACCURACY, Judge, images, options
+from machine import Watch, about
+from numpy.typing import NDArray
 
 from noisette.diffusion.samplers import GRIDS, SAMPLERS, network_calls, time_grid
+from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
-from noisette.experiment.environment import environment
 from noisette.experiment.files import write_json
 from noisette.experiment.runs import Run
+from noisette.metrics.distances import frechet_of_moments, moments
 from noisette.tasks import shards
 
 CALLS = (5, 10, 20, 50, 100, 250, 1000)
@@ -87,8 +100,9 @@ def ways(model: shards.Model, calls: Sequence[int], grids_up_to: int, only: Sequ
     """All to be drawn, that which the others are compared with first, then by calls; each list of times once."""
     base, schedule = model.run.config.sample, model.denoiser.schedule
     named = variants(base, model.denoiser.learn_variance)
-    if unknown := [name for name in only if name not in (*named, *SAMPLERS, *SAME.values())]:
-        sys.exit(f"samplers: no sampler {', '.join(unknown)}; there are {', '.join(named)}")
+    for name in only:
+        if name not in (there := (*named, *SAMPLERS, *SAME.values())):
+            raise UserError(f'no sampler "{name}"{nearest(name, there)}')
     reference = named["ddpm, small"].model_copy(update={"steps": max(calls)})
     found: dict[tuple[str, tuple[float, ...]], Way] = {}
 
@@ -121,18 +135,74 @@ def speed(model: shards.Model, settings: SampleConfig) -> float:
     return shards.SHARD * shards.calls(few, model.labelled) / min(taken)
 
 
-def left(model: shards.Model, todo: Sequence[Way], n: int) -> int:
+def left(model: shards.Model, todo: Sequence[Way], n: int, seed: int = 0) -> int:
     """Images that have to go through the net."""
-    return sum(shards.missing(model, way.settings, n) * shards.calls(way.settings, model.labelled) for way in todo)
+    return sum(
+        shards.missing(model, way.settings, n, seed) * shards.calls(way.settings, model.labelled) for way in todo
+    )
 
 
 def measure(model: shards.Model, judge: Judge, way: Way, n: int, ancestral: float | None) -> dict[str, Any]:
     """One row; `ancestral` is the distance that it is compared with, its own when None."""
     drawn = shards.drawn(model, way.settings, n)
     found = judge(drawn.x, drawn.labels)
-    about = {"name": way.name, "same_as": SAME.get(way.name), "grid": way.settings.grid, "calls": way.calls}
+    said = {"name": way.name, "same_as": SAME.get(way.name), "grid": way.settings.grid, "calls": way.calls}
     settings = {"settings": way.settings.model_dump(mode="json"), "seconds": drawn.seconds}
-    return {**about, **found, "ratio": found["frechet"] / (ancestral or found["frechet"]), **settings}
+    return {**said, **found, "ratio": found["frechet"] / (ancestral or found["frechet"]), **settings}
+
+
+# --- a chosen way once more ---------------------------------------------------------------------------------------
+
+BLOCKS = 32
+"""Of seeds, each left out once."""
+
+
+def chosen(model: shards.Model, text: str, only: int) -> list[Way]:
+    """[ancestral sampling with `only` calls, the way that `text` names: "dpmpp_2m, trailing, 20"]. Raises UserError."""
+    base, schedule = model.run.config.sample, model.denoiser.schedule
+    named = variants(base, model.denoiser.learn_variance)
+    *parts, grid, count = (part.strip() for part in text.removesuffix(" calls").split(","))
+    if (name := ", ".join(parts)) not in named:
+        raise UserError(f'--confirm "{text}": no sampler "{name}"{nearest(name, named)}')
+    if grid not in GRIDS:
+        raise UserError(f'--confirm "{text}": no grid "{grid}"{nearest(grid, GRIDS)}')
+    if not count.isdecimal() or not int(count):
+        raise UserError(f'--confirm "{text}": how many calls? It reads as "dpmpp_2m, trailing, 20"')
+    settings = named[name].model_copy(update={"grid": grid, "steps": steps_of(named[name].sampler, int(count))})
+    steps = min(only, schedule.steps or only)
+    return [Way("ddpm, small", named["ddpm, small"].model_copy(update={"steps": steps})), Way(name, settings)]
+
+
+def paired(
+    reference: NDArray[np.float64], ancestral: NDArray[np.float64], other: NDArray[np.float64]
+) -> dict[str, float | list[float]]:
+    """The ratio of two Fréchet distances to the same reference, other over ancestral, from features (N, D) of samples
+    that share their seeds; low and high are its 95 % interval, by the delete-a-block jackknife (Efron 1982) of log
+    ratios. `distances_corrected` are less their first-order bias, B d - (B - 1) mean(d without a block)."""
+    fixed = moments(reference)
+    both = [ancestral, other]
+    whole = np.array([frechet_of_moments(fixed, moments(x)) for x in both])
+    blocks = np.array_split(np.arange(len(ancestral)), BLOCKS)
+    without = np.array([[frechet_of_moments(fixed, moments(np.delete(x, b, 0))) for x in both] for b in blocks])
+    logs = np.log(without[:, 1] / without[:, 0])
+    error = float(np.sqrt((BLOCKS - 1) / BLOCKS * ((logs - logs.mean()) ** 2).sum()))
+    corrected = BLOCKS * whole - (BLOCKS - 1) * without.mean(0)
+    ratio = float(whole[1] / whole[0])
+    return {
+        "ratio": ratio,
+        "low": ratio * float(np.exp(-1.96 * error)),
+        "high": ratio * float(np.exp(1.96 * error)),
+        "ratio_corrected": float(corrected[1] / corrected[0]),
+        "distances": whole.tolist(),
+        "distances_corrected": corrected.tolist(),
+    }
+
+
+def confirm(model: shards.Model, judge: Judge, pair: Sequence[Way], n: int, seed: int) -> dict[str, Any]:
+    drawn = [shards.drawn(model, way.settings, n, seed) for way in pair]
+    features = [judge.read(images(samples.x))[1] for samples in drawn]
+    ways = [{"name": w.name, "calls": w.calls, "settings": w.settings.model_dump(mode="json")} for w in pair]
+    return {"ways": ways, "samples": n, "seed": seed, **paired(judge.test_features, *features)}
 
 
 def table(rows: Sequence[dict[str, Any]], calls: Sequence[int]) -> str:
@@ -187,43 +257,55 @@ def picture(rows: Sequence[dict[str, Any]], real: float, out: Path) -> None:
     plt.close(figure)
 
 
+@ends_in_one_line
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("run", type=Path)
-    options(parser)
-    parser.add_argument("--samples", type=int, default=1024, help="drawn in every way (default: 1024)")
-    parser.add_argument("--calls", type=lambda text: [int(part) for part in text.split(",")], default=list(CALLS))
-    parser.add_argument("--grids-up-to", type=int, default=50, help="calls up to which other grids are tried")
-    parser.add_argument("--only", type=lambda text: text.split(";"), default=[], help="samplers, separated by ;")
-    parser.add_argument("--weights", default="ema", help="ema or raw (default: ema)")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "samplers.json")
-    parser.add_argument("--estimate", action="store_true", help="only say how long it would take")
-    parser.add_argument("--tiny", action="store_true", help="few calls, any reader: shows that it runs, nothing else")
-    args = parser.parse_args()
-    calls = [2, 3] if args.tiny else args.calls
-    n = 100 if args.tiny else args.samples
+    ask = parser(__doc__)
+    ask.add_argument("run", type=Path)
+    options(ask)
+    ask.add_argument("--samples", type=positive, default=1024, help="drawn in every way (default: 1024)")
+    ask.add_argument("--calls", type=lambda text: [positive(part) for part in text.split(",")], default=list(CALLS))
+    ask.add_argument("--grids-up-to", type=int, default=50, help="calls up to which other grids are tried")
+    ask.add_argument("--only", type=lambda text: text.split(";"), default=[], help="samplers, separated by ;")
+    ask.add_argument("--confirm", metavar="WAY", help='measure this one on other seeds: "dpmpp_2m, trailing, 20"')
+    ask.add_argument("--seed", type=positive, default=1_000_000, help="the first for --confirm (default: 1,000,000)")
+    ask.add_argument("--weights", choices=("ema", "raw"), default="ema")
+    add_results(ask, "folder for samplers.json and samplers.png", "few calls, any reader: shows that it runs")
+    ask.add_argument("--estimate", action="store_true", help="only say how long it would take")
+    args = ask.parse_args()
+    watch = Watch(0.3)
+    calls, n = ([2, 3], 100) if args.tiny else (args.calls, args.samples)
 
     model = shards.Model.open(Run.open(args.run), args.weights)
-    todo = ways(model, calls, args.grids_up_to, args.only)
-    images = left(model, todo, n)
-    rate = speed(model, model.run.config.sample)
-    print(f"{len(todo)} rows; {images:,} calls at {rate:,.0f} a second: about {images / rate / 60:.1f} min", flush=True)
+    if args.confirm and args.seed < n:
+        raise UserError(f"--seed {args.seed}: these seeds chose the way; take one from {n} up")
+    first = args.seed if args.confirm else 0
+    todo = chosen(model, args.confirm, max(calls)) if args.confirm else ways(model, calls, args.grids_up_to, args.only)
+    calls_left = left(model, todo, n, first)
+    rate, minutes = speed(model, model.run.config.sample), calls_left / 60
+    print(f"{len(todo)} rows; {calls_left:,} calls at {rate:,.0f} a second: about {minutes / rate:.1f} min", flush=True)
     if args.estimate:
         return
     if not args.mnist:
-        parser.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
+        ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
     judge = Judge(args.mnist, args.cache, args.epochs, 0.0 if args.tiny else LEAST_ACCURACY)
-    beside = judge.about(n, args.data)
-    about = {"machine": environment(), "run": {"checkpoint": model.step, "weights": model.weights, "hash": model.hash}}
-    rows: list[dict[str, Any]] = []
-    args.out.parent.mkdir(parents=True, exist_ok=True)
+    out = results(args)
+    run = {"checkpoint": model.step, "weights": model.weights, "hash": model.hash}
+    out.mkdir(parents=True, exist_ok=True)
+    if args.confirm:
+        found = confirm(model, judge, todo, n, first)
+        write_json(out / "samplers-confirm.json", {"machine": {**about(), **watch.told()}, "run": run, **found})
+        said = f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+        print(f"{args.confirm} over ancestral: {said}; without bias {found['ratio_corrected']:.3f}")
+        return
+    beside, rows = judge.about(n, args.data), []
     for way in todo:
         rows.append(measure(model, judge, way, n, rows[0]["frechet"] if rows else None))
         row = rows[-1]
         said = f"{row['frechet']:.1f} ({row['frechet_low']:.1f} to {row['frechet_high']:.1f}), ratio {row['ratio']:.3f}"
         print(f"{row['name']}, {row['grid']}, {row['calls']} calls: {said}, {row['seconds']:.0f} s", flush=True)
-        write_json(args.out, {**about, "samples": n, **beside, "rows": rows})
-    picture(rows, beside["real"], args.out.with_suffix(".png"))
+        machine = {**about(), **watch.told()}
+        write_json(out / "samplers.json", {"machine": machine, "run": run, "samples": n, **beside, "rows": rows})
+    picture(rows, beside["real"], out / "samplers.png")
     print(table(rows, calls))
 
 

@@ -4,25 +4,28 @@
     python benchmarks/sizes.py --fit 28   nets of Noisette's own that come within 10 % of it
 
 Operations are those of one call for one image (torch's FlopCounterMode, a multiply-add counts as two). They are counted
-on the meta device, where attention is two matrix products: the counter does not see the CPU's flash kernel.
+on the meta device, where attention is two matrix products: the counter does not see the CPU's flash kernel. To count,
+a project's net is enough: accelerate need not be there, which all but diffusers' and the plain script's import.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import itertools
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from command import SIDES, ends_in_one_line, parser
+from machine import operations
 from numpy.typing import NDArray
 from ours import Noisette
 from peers import PEERS, Peer
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from noisette.data import ImageData, load
+from noisette.data import ImageData, cache, fetch, load
 from noisette.data.cache import digest_rows
 from noisette.data.spec import DataSpec
 
@@ -41,8 +44,13 @@ class Size:
     options: dict[str, dict[str, Any]]  # what a project's training is told, beside its net
 
 
+LR_PHOTOS = 2e-4
+"""Adam's rate where a one-page script learns photos: that of Ho et al. 2020, appendix B, whose images and U-Net such
+scripts take over. With digits it is Adam's own default, 1e-3."""
+
+
 def _ours(**net: Any) -> dict[str, Any]:
-    return {"patch": 2, "norm": "layer", "attention": (), "head_dim": 32, **net}
+    return {"patch": 2, "norm": "layer", "attention": (), "middle_attention": False, **net}
 
 
 SIZES = {
@@ -54,7 +62,7 @@ SIZES = {
             28,
             128,
             {
-                "noisette": _ours(channels=80, multipliers=(1,), blocks=3, time="concat", head_dim=16),
+                "noisette": _ours(channels=96, multipliers=(1,), blocks=2, time="concat"),
                 "diffusers": {"widths": (32, 64, 64), "attention": (1, 2)},
                 "smalldiffusion": {"ch": 32, "ch_mult": (1, 2, 2), "attn_resolutions": (14, 7)},
                 "denoising-diffusion-pytorch": {"dim": 42, "dim_mults": (1, 1, 2)},
@@ -68,13 +76,13 @@ SIZES = {
             32,
             64,
             {
-                "noisette": _ours(channels=160, multipliers=(1,), blocks=4),
+                "noisette": _ours(channels=192, multipliers=(1,), blocks=2, time="scale_shift"),
                 "diffusers": {"widths": (64, 128, 128, 128), "attention": (1,)},
                 "smalldiffusion": {"ch": 64, "ch_mult": (1, 2, 2, 2), "attn_resolutions": (16,)},
                 "denoising-diffusion-pytorch": {"dim": 72, "dim_mults": (1, 2, 2, 2)},
                 "plain script": {"widths": (160, 192, 256, 384)},
             },
-            {"denoising-diffusion-pytorch": {"side": 32}, "plain script": {"lr": 2e-4}},
+            {"denoising-diffusion-pytorch": {"side": 32}, "plain script": {"lr": LR_PHOTOS}},
         ),
         Size(
             "64",
@@ -82,13 +90,13 @@ SIZES = {
             64,
             16,
             {
-                "noisette": _ours(channels=160, multipliers=(1, 1, 1), blocks=3),
-                "diffusers": {"widths": (64, 128, 128, 256), "attention": (3,)},
-                "smalldiffusion": {"ch": 64, "ch_mult": (1, 2, 2, 4), "attn_resolutions": (8,)},
-                "denoising-diffusion-pytorch": {"dim": 64, "dim_mults": (1, 2, 4, 4)},
-                "plain script": {"widths": (120, 208, 320, 832)},
+                "noisette": _ours(channels=192, multipliers=(1,), blocks=2, time="scale_shift"),
+                "diffusers": {"widths": (64, 128, 128, 128), "attention": (2,)},
+                "smalldiffusion": {"ch": 64, "ch_mult": (1, 2, 2, 2), "attn_resolutions": (16,)},
+                "denoising-diffusion-pytorch": {"dim": 72, "dim_mults": (1, 2, 2, 2)},
+                "plain script": {"widths": (152, 184, 256, 400)},
             },
-            {"denoising-diffusion-pytorch": {"side": 64}, "plain script": {"lr": 2e-4}},
+            {"denoising-diffusion-pytorch": {"side": 64}, "plain script": {"lr": LR_PHOTOS}},
         ),
     )
 }
@@ -104,14 +112,26 @@ TINY = Size(
 """Nets that prove a script in seconds; they are not equal in size."""
 
 
+def like(project: type[Peer]) -> str:
+    """The project of the tables whose nets this one has."""
+    return next(name for name, known in PROJECTS.items() if issubclass(project, known))
+
+
 def count(project: type[Peer], size: Size, net: dict[str, Any] | None = None) -> tuple[int, int]:
     """(parameters, operations of one call for one image)."""
     with torch.device("meta"):
-        built = project.build(size.channels, size.side, **(net or size.nets[project.name])).eval()
+        built = project.build(size.channels, size.side, **(net or size.nets[like(project)])).eval()
     x = torch.empty(1, size.channels, size.side, size.side, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        project.forward(built, x)
-    return sum(p.numel() for p in built.parameters()), counter.get_total_flops()
+    return sum(p.numel() for p in built.parameters()), operations(lambda: project.forward(built, x))
+
+
+def counted(size: Size) -> dict[str, tuple[int, int]]:
+    """`count` of every project whose net can be built here."""
+    found = {}
+    for name, project in PROJECTS.items():
+        with contextlib.suppress(ImportError):
+            found[name] = count(project, size)
+    return found
 
 
 def facts(project: type[Peer], size: Size) -> dict[str, Any]:
@@ -120,7 +140,7 @@ def facts(project: type[Peer], size: Size) -> dict[str, Any]:
     return {
         "version": project.version(),
         "example": project.example,
-        "net": size.nets[project.name],
+        "net": size.nets[like(project)],
         "parameters": parameters,
         "flops_a_call": flops,
     }
@@ -138,19 +158,36 @@ def made(project: type[Peer], size: Size, steps: int, data: ImageData, **options
     torch.manual_seed(0)
     if project is Noisette:
         return Noisette.on(data, size.batch, steps, size.nets[project.name])
-    net: nn.Module = project.build(size.channels, size.side, **size.nets[project.name])
-    return project(net, steps, **{**size.options.get(project.name, {}), **options})
+    net: nn.Module = project.build(size.channels, size.side, **size.nets[like(project)])
+    return project(net, steps, **{**size.options.get(like(project), {}), **options})
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
 
 
+def at_hand(name: str) -> bool:
+    """Whether a named set needs no download: it lies in NOISETTE_DATA or in the cache."""
+    home = cache.folder()
+    kept = home is not None and all((home / "downloads" / name / f.name).is_file() for f in fetch.REMOTE[name])
+    return kept or fetch.local(name) is not None
+
+
 def data_for(size: Size, source: str | None = None) -> tuple[ImageData, str]:
-    """(images of this size without labels, what they are): the bundled digits at 28, else `source`, else made up."""
-    if source or size.name == "28":
-        spec = DataSpec(source or "digits", image_size=size.side, color="rgb" if size.channels == 3 else "grayscale")
+    """(images of this size without labels, what they are in words): `source` where there is one, else the bundled
+    digits at 28, else CIFAR-10 where it is at hand, else made-up images.
+
+    Raises UserError for a source that cannot be read.
+    """
+    if not source and size.name == "28":
+        source = "digits"
+    if not source and size.name in SIDES and at_hand("cifar10"):
+        source = "cifar10"
+    if source:
+        spec = DataSpec(source, image_size=size.side, color="rgb" if size.channels == 3 else "grayscale")
         data = load(spec)
-        return unlabelled(data.x, data.train, data.held_out), source or "digits"
+        original = data.info["original"]["width"][-1]
+        enlarged = f", enlarged to {size.side}x{size.side}" if original < size.side else ""
+        return unlabelled(data.x, data.train, data.held_out), f"{Path(source).name}{enlarged}"
     x = noise_images(512, size)
     rows = np.arange(len(x), dtype=np.int64)
     return unlabelled(x, rows[:-64], rows[-64:]), "made-up images: smooth random colours"
@@ -191,15 +228,16 @@ def fit(size: Size, within: float = 0.1) -> list[tuple[float, dict[str, Any], in
     return sorted(found, key=lambda row: row[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--fit", choices=SIZES, help="look for nets of this size")
-    args = parser.parse_args()
+@ends_in_one_line
+def main(arguments: list[str] | None = None) -> None:
+    options = parser(__doc__)
+    options.add_argument("--fit", choices=SIZES, help="look for nets of this size")
+    args = options.parse_args(arguments)
     for size in [SIZES[args.fit]] if args.fit else SIZES.values():
         reference = count(PEERS["diffusers"], size)
-        rows = [(net, *got) for _, net, *got in fit(size)] if args.fit else []
-        if not args.fit:
-            rows = [(name, *count(project, size)) for name, project in PROJECTS.items()]
+        rows: list[tuple[Any, int, int]] = [(name, *got) for name, got in counted(size).items()]
+        if args.fit:
+            rows = [(net, *got) for _, net, *got in fit(size)]
         for what, parameters, flops in rows:
             shares = f"{parameters / reference[0]:5.3f}  {flops / reference[1]:5.3f}"
             print(f"{size.name}  {parameters / 1e6:7.3f} M  {flops / 1e9:7.3f} GFLOP  {shares}  {what}")

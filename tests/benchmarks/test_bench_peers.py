@@ -87,33 +87,97 @@ def test_ours_sees_the_batches_that_the_peers_see(learnt: dict[str, Any]) -> Non
 
 
 def test_equal_nets_are_equal() -> None:
-    """Parameters and operations of every net in the tables within 10 % of the reference's."""
-    pytest.importorskip("accelerate", reason="the peers are not installed: make bench")
-    code = (
-        "import json\nfrom sizes import *\n"
-        "kinds, _ = present()\n"
-        "print(json.dumps({s.name: {n: count(k, s) for n, k in kinds.items()} for s in SIZES.values()}))"
-    )
+    """Parameters and operations of every net that can be built here within 10 % of the reference's."""
+    code = "import json\nfrom sizes import *\nprint(json.dumps({s.name: counted(s) for s in SIZES.values()}))"
     for size, nets in json.loads(bench("-c", code).splitlines()[-1]).items():
+        assert {"noisette", "diffusers", "plain script"} <= set(nets)
         for name, got in nets.items():
             for mine, reference in zip(got, nets["diffusers"], strict=True):
                 assert abs(mine / reference - 1) <= 0.1, (size, name)
 
 
-def test_every_script_ends_in_its_tiny_mode(tmp_path: Path) -> None:
+MISTAKES = """
+import contextlib, importlib, io, sys
+told = [
+    ("run", ["--only", "x"]), ("throughput", ["--sizes", "30"]), ("breakdown", ["--peer", "x"]),
+    ("throughput", ["--sizes", "32", "--data32", "/none.npz"]), ("curves", ["--only", "x"]),
+    ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]),
+    ("quality", []), ("gpu", ["--parts", "x"]),
+    ("digits_quality", ["/none", "--mnist", "/none"]), ("samplers", ["/none"]),
+]
+for name, arguments in told:
+    sys.argv = [f"{name}.py", *arguments]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            importlib.import_module(name).main()
+            code = 0
+        except SystemExit as ended:
+            code = ended.code
+    assert code == 2 and said.getvalue().count("\\n") == 1 and said.getvalue().startswith(f"{name}: "), (
+        name, arguments, code, said.getvalue())
+"""
+
+
+def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
+    bench("-c", MISTAKES.replace("/none", str(tmp_path / "none")))
+
+
+MEMORY = """
+import json
+import memory
+from sizes import TINY
+names = ["noisette", "plain script"]
+print(json.dumps(memory.peers_part(TINY, names, 2, None)))
+print(json.dumps(memory.million_part(2000, 100, 1, 2, TINY.nets["noisette"], TINY.batch)))
+"""
+
+
+def test_memory_of_each_process() -> None:
+    """A peer's process asserts of itself that nothing of Noisette was imported."""
+    peers, million = (json.loads(line) for line in bench("-c", MEMORY).splitlines() if line.startswith("{"))
+    rows = peers["projects"]
+    assert set(rows) == {"noisette", "noisette, steps alone", "plain script"}
+    for row in rows.values():
+        assert row["peak"] >= row["imported"] > 50 * 2**20
+    assert peers["ratio"] == pytest.approx(rows["noisette"]["peak"] / rows["plain script"]["peak"], abs=1e-3)
+    assert million["many"]["images"] == 2000 and million["few"]["images"] == 100
+    assert million["file_system"] != "unknown"
+    for row in (million["many"], million["few"]):
+        assert row["peak"] > row["anonymous_peak"] > 50 * 2**20
+    assert 0.5 < million["anonymous_ratio"] < 2 and 0.5 < million["peak_ratio"] < 2
+
+
+def test_scripts_end_in_their_tiny_mode(tmp_path: Path) -> None:
     """With the peers that are installed; the plain script always is."""
-    bench("run.py", "--tiny", "--out", str(tmp_path))
+    for name in ("throughput", "calls", "breakdown"):
+        bench(f"{name}.py", "--tiny", "--out", str(tmp_path))
+    curves = ["curves.py", "--tiny", "--only", "noisette;plain script", "--work", str(tmp_path / "work")]
+    bench(*curves, "--out", str(tmp_path))
     read = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
-    assert set(read) == {"throughput", "calls", "breakdown", "memory", "curves"}
+    assert set(read) == {"throughput", "calls", "breakdown", "curves"}
     assert (tmp_path / "curves.png").stat().st_size > 1000
     for result in read.values():
-        assert result["machine"]["torch"] and result["machine"]["created"] and result["settings"]
+        assert result["machine"]["torch"] and result["machine"]["others_meanwhile"] >= 0 and result["settings"]
     tiny = read["throughput"]["sizes"]["tiny"]
-    rates = {name: row["rounds"] for name, row in tiny["projects"].items()}
+    rates = {name: row["rounds"] for name, row in tiny["projects"].items() if name != "diffusers, bf16"}
     ratios = [rates["noisette"][k] / max(v[k] for n, v in rates.items() if n != "noisette") for k in range(2)]
     assert tiny["ratio_rounds"] == pytest.approx(ratios, rel=0.02, abs=1e-3)
-    million = read["memory"]["million"]
-    assert million["many"]["images"] == 2000 and million["few"]["images"] == 100
-    assert 0 < million["anonymous_ratio"] < 2
+    assert (tiny["ratio_bf16"] is not None) == ("diffusers, bf16" in tiny["projects"]) == ("diffusers" in rates)
     groups = read["breakdown"]["sizes"]["tiny"]["noisette"]["training"]["groups"]
     assert groups["convolutions"] > 0 and sum(groups.values()) > 0
+    kept = {file: file.stat().st_mtime_ns for file in (tmp_path / "work").iterdir()}
+    assert len(kept) == 2
+    bench(*curves, "--out", str(tmp_path))
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "work").iterdir()} == kept, "learned once"
+
+
+def test_tiny_results_lie_elsewhere(tmp_path: Path) -> None:
+    code = (
+        "import argparse, command\n"
+        "for tiny in (True, False):\n"
+        "    print(command.results(argparse.Namespace(out=None, tiny=tiny)))"
+    )
+    tiny, real = map(Path, bench("-c", code).split())
+    assert real == BENCH / "results" and not tiny.is_relative_to(BENCH)
+    tiny.rmdir()

@@ -49,7 +49,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def test_training_and_sampling_are_measured_in_every_way_without_compiling(out: Path) -> None:
     found = read(out)
-    assert found["machine"]["torch"] and found["peak"]["tflops"] > 0
+    assert found["peak"]["machine"]["torch"] and found["peak"]["tflops"] > 0
     for part, ways in (("training", {"fp32", "tf32", "bf16", "bf16 last", "unsearched"}), ("sampling", {"fp32"})):
         rows = found[part]
         assert not [row["error"] for row in rows if "error" in row]
@@ -73,10 +73,15 @@ def test_the_curve_has_a_distance_at_each_moment_and_its_pictures(out: Path) -> 
 
 
 def test_what_is_there_is_not_measured_again_and_a_limit_ends_it(out: Path, tmp_path: Path) -> None:
-    (tmp_path / "gpu.json").write_text((out / "gpu.json").read_text())
+    before = read(out)
+    before["sampling"][0] = {k: before["sampling"][0][k] for k in ("key", "net", "batch", "way")} | {"error": "Full: x"}
+    before["training"][0]["key"] = "of other code"
+    (tmp_path / "gpu.json").write_text(json.dumps(before))
     ended = gpu("--tiny", "--out", tmp_path, "--parts", "training,sampling")
-    assert ended.returncode == 0 and not ended.stdout, ended.stderr
-    assert read(tmp_path)["training"] == read(out)["training"]
+    assert ended.returncode == 0 and ended.stdout.count("\n") == 2, ended.stderr
+    after = read(tmp_path)
+    assert after["training"][:-1] == before["training"], "kept, and measured once more with this code"
+    assert after["sampling"][:-1] == before["sampling"][1:] and "error" not in after["sampling"][-1]
     ended = gpu("--tiny", "--out", tmp_path, "--parts", "peak", "--limit", 0.001)
     assert ended.returncode == 0 and "limit of 0.001 s" in ended.stdout, ended.stderr
     assert read(tmp_path)["curve"] == read(out)["curve"]
@@ -84,4 +89,4 @@ def test_what_is_there_is_not_measured_again_and_a_limit_ends_it(out: Path, tmp_
 
 def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:
     ended = gpu("--tiny", "--out", tmp_path, "--parts", "curve", "--cifar", tmp_path / "none.npz")
-    assert ended.returncode == 1 and ended.stderr.startswith("gpu: ") and ended.stderr.count("\n") == 1
+    assert ended.returncode == 2 and ended.stderr.startswith("gpu: ") and ended.stderr.count("\n") == 1

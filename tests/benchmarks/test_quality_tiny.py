@@ -33,7 +33,8 @@ def arguments(files, **changes):
     folder, mnist, data = files
     given = {"mnist": mnist, "data": str(data), "cache": folder / "cache", "epochs": 8, "minutes": [0.05, 0.06]}
     given |= {"samples": 100, "steps": 2, "only": [OURS, PLAIN], "work": folder / "work", "tiny": True}
-    return argparse.Namespace(**given, out=folder / "quality.json", least_accuracy=0.9, **changes)
+    given |= {"ancestral": 100, "out": folder / "quality.json", "least_accuracy": 0.9}
+    return argparse.Namespace(**{**given, **changes})
 
 
 def test_the_judge_tells_digits_from_noise(files, judge):
@@ -60,25 +61,50 @@ def test_a_race_from_start_to_finish(files):
     found = json.loads(race.args.out.read_text())
     assert [(row["contestant"], row["minutes"], row["sampling"]) for row in found["rows"]] == [
         *((OURS, minutes, way) for minutes in (0.05, 0.06) for way in ("its own", "ddim")),
-        *((PLAIN, minutes, "ddim") for minutes in (0.05, 0.06)),
+        (PLAIN, 0.05, "ddim"),
+        (PLAIN, 0.06, "ddim"),
+        (PLAIN, 0.06, "ddpm"),
     ]
     for row in found["rows"]:
         assert row["n"] == 100 and row["frechet"] > 0 and row["images"] > 0
-        assert row["seconds"] >= 60 * row["minutes"]
-    early, late = (row for row in found["rows"] if row["contestant"] == PLAIN)
+        assert row["seconds"] >= 60 * row["minutes"] and row["machine"]["torch"]
+        assert row["first"]["n"] == 100 and row["first"]["frechet"] == pytest.approx(row["frechet"])
+    early, late, _ = (row for row in found["rows"] if row["contestant"] == PLAIN)
     assert early["steps"] < late["steps"] and early["planned"] == late["planned"]
     assert race.args.out.with_suffix(".png").stat().st_size > 5000
     assert race.args.out.with_name("quality-sheets.png").stat().st_size > 5000
 
 
-def test_verdict_takes_the_best_peer_and_our_own_sampling():
-    def row(name, minutes, distance, sampling="ddim"):
-        return {"contestant": name, "minutes": minutes, "frechet": distance, "sampling": sampling}
+def test_other_settings_are_other_jobs(files):
+    """Nothing that was made otherwise is taken for what is asked."""
+    names = {}
+    for change in ({}, {"minutes": [0.05, 0.07]}, {"tiny": False}, {"epochs": 7}, {"samples": 101}):
+        race = quality.Race(arguments(files, **change))
+        names[str(change)] = [f(n, 0.05) for n in (OURS, PLAIN) for f in (race.trained, race.judged)]
+    ours, judged, peers, peers_judged = names.pop("{}")
+    longest, real, *reader = names.values()
+    assert longest[0] == ours and longest[2] != peers, "a peer's rate knows the longest budget"
+    assert real[0] != ours and real[2] != peers
+    for other in reader:
+        assert other[0] == ours and other[2] == peers and other[1] != judged and other[3] != peers_judged
 
-    rows = [row("a", 8, 30.0), row("b", 8, 20.0), row("b", 1, 5.0), row(OURS, 1, 10.0), row(OURS, 4, 19.0, "its own")]
-    assert "b is at 20.0 after 8 min" in quality.verdict(rows) and "within 4 min" in quality.verdict(rows)
-    assert "not within 4 min" in quality.verdict([*rows[:2], row(OURS, 4, 21.0, "its own")])
-    assert "needed" in quality.verdict(rows[:2])
+
+def test_the_verdict_needs_more_than_both_intervals():
+    def row(name, minutes, distance, sampling="ddim", few=None):
+        first = {"n": 5, "frechet": few or distance + 5, "low": (few or distance) + 4, "high": (few or distance) + 6}
+        about = {"contestant": name, "minutes": minutes, "sampling": sampling, "first": first}
+        return {**about, "frechet": distance, "frechet_low": distance - 1, "frechet_high": distance + 1}
+
+    peers = [row("a", 8, 30.0), row("b", 8, 20.0), row("b", 1, 5.0)]
+    ours = [row(OURS, 1, 22.5, "its own"), row(OURS, 2, 21.0, "its own"), row(OURS, 4, 17.5, "its own")]
+    said = quality.verdict([*peers, *ours, row(OURS, 1, 10.0)])
+    assert said.startswith("b by ddim is at 20.0 (19.0 to 21.0) after 8 min")
+    assert said.endswith("ours: reached at 4 min; not told apart at 2 min; not reached at 1 min")
+    said = quality.verdict([*peers, *ours, row("b", 8, 19.0, "ddpm", few=15.0)])
+    assert said.startswith("b by ddpm is at 15.0 (19.0 to 21.0, 5 samples)"), "the better way, by as many samples"
+    said = quality.verdict([*peers, *ours, row("b", 8, 15.0, "ddpm", few=40.0)])
+    assert said.startswith("b by ddim"), "not by a distance of other samples"
+    assert "needed" in quality.verdict(peers)
 
 
 def test_batches_show_every_image_once_an_epoch():
@@ -99,23 +125,24 @@ def test_a_peers_picture_does_not_depend_on_how_many_are_drawn(files):
 
 
 def test_diffusers_trains_averages_and_is_drawn_by_its_own_loop(files, tmp_path):
-    """Our call of its scheduler against DDIMPipeline itself, from the same noise."""
+    """Our calls of its schedulers against its pipelines themselves, from the same noise."""
     contestant = contestants.tiny()["diffusers, small"]
     if why := contestant.peer.missing():
         pytest.skip(why)
-    from diffusers import DDIMPipeline, DDIMScheduler
+    from diffusers import DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler
 
     file = tmp_path / "weights.pt"
     contestants.train_peer(contestant, contestants.floats(str(files[2])), [0.02], [file])
     kept = torch.load(file)
     assert kept["steps"] > 0 and kept["raw"].keys() == kept["ema"].keys()
     assert any(not torch.equal(kept["raw"][name], kept["ema"][name]) for name in kept["raw"])
-    ours = contestants.sample_peer(contestant, kept["ema"], 0, 64, 4)
     peer = contestant.make(1)
     peer.net.load_state_dict(kept["ema"])
-    scheduler = DDIMScheduler.from_config(peer.scheduler.config)
-    pipeline = DDIMPipeline(peer.net, scheduler)
-    pipeline.set_progress_bar_config(disable=True)
-    generator = torch.Generator().manual_seed(0)
-    theirs = pipeline(batch_size=64, generator=generator, num_inference_steps=4, output_type="np").images
-    assert np.abs(ours / 255 - theirs).max() < 1.01 / 255
+    config = peer.scheduler.config
+    for kind, scheduler in ((DDIMPipeline, DDIMScheduler), (DDPMPipeline, DDPMScheduler)):
+        ours = contestants.sample_peer(contestant, kept["ema"], 0, 64, 4, ancestral=kind is DDPMPipeline)
+        pipeline = kind(peer.net, scheduler.from_config(config))
+        pipeline.set_progress_bar_config(disable=True)
+        generator = torch.Generator().manual_seed(0)
+        theirs = pipeline(batch_size=64, generator=generator, num_inference_steps=4, output_type="np").images
+        assert np.abs(ours / 255 - theirs).max() < 1.01 / 255

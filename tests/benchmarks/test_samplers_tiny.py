@@ -10,6 +10,7 @@ import pytest
 from tiny import tiny
 
 import samplers  # isort: skip  (digit_toys says where it lies)
+from noisette.errors import UserError
 from noisette.experiment.config import SampleConfig
 from noisette.tasks import shards
 
@@ -37,7 +38,7 @@ def test_every_registered_sampler_has_its_rows(run):
     ]
     assert all(keys.count(key) == 1 for key in keys), "the same times are drawn once"
     assert {way.settings.sampler for way in samplers.ways(model, [6], 0, ["heun"])} == {"ddpm", "heun"}
-    with pytest.raises(SystemExit, match="no sampler hein"):
+    with pytest.raises(UserError, match='no sampler "hein"; did you mean "heun"'):
         samplers.ways(model, [6], 0, ["hein"])
 
 
@@ -56,7 +57,7 @@ def test_shared_rows_take_the_same_steps(run, clip):
 def test_the_table_is_written_and_not_drawn_again(run, tmp_path, monkeypatch, capsys):
     mine = shutil.copytree(run.path, tmp_path / "run")
     mnist = digit_toys.write_mnist(tmp_path / "mnist")
-    out = tmp_path / "samplers.json"
+    out = tmp_path / "table" / "samplers.json"
     command = [
         "samplers.py",
         str(mine),
@@ -70,7 +71,7 @@ def test_the_table_is_written_and_not_drawn_again(run, tmp_path, monkeypatch, ca
         "--only",
         "dpmpp_2m;heun",
     ]
-    monkeypatch.setattr(sys, "argv", [*command, "--data", str(run.config.data.source), "--out", str(out)])
+    monkeypatch.setattr(sys, "argv", [*command, "--data", str(run.config.data.source), "--out", str(out.parent)])
     samplers.main()
     first, said = json.loads(out.read_text()), capsys.readouterr().out
     assert " 0 calls" not in said and "| ddpm, small (= ddim, eta 1) | " in said
@@ -82,3 +83,37 @@ def test_the_table_is_written_and_not_drawn_again(run, tmp_path, monkeypatch, ca
     assert " 0 calls" in capsys.readouterr().out
     again = json.loads(out.read_text())["rows"]
     assert [row["frechet"] for row in again] == [row["frechet"] for row in rows]
+
+
+def test_a_chosen_way_is_confirmed_on_other_seeds(run, tmp_path, monkeypatch, capsys):
+    mine = shutil.copytree(run.path, tmp_path / "run")
+    mnist = digit_toys.write_mnist(tmp_path / "mnist")
+    command = ["samplers.py", str(mine), "--tiny", "--mnist", str(mnist), "--cache", str(tmp_path), "--epochs", "1"]
+    command += ["--data", str(run.config.data.source), "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", [*command, "--confirm", "dpmpp_2m, trailing, 2", "--seed", "5000"])
+    samplers.main()
+    found = json.loads((tmp_path / "samplers-confirm.json").read_text())
+    assert found["low"] < found["ratio"] < found["high"] and found["seed"] == 5000
+    assert [way["name"] for way in found["ways"]] == ["ddpm, small", "dpmpp_2m"]
+    assert f"{found['ratio']:.3f}" in capsys.readouterr().out
+    for wrong in (["--confirm", "dpmpp_2m, trailin, 2"], ["--confirm", "dpmpp_2m, trailing, 2", "--seed", "7"]):
+        monkeypatch.setattr(sys, "argv", [*command, *wrong])
+        with pytest.raises(SystemExit, match="2"):
+            samplers.main()
+
+
+def test_paired_intervals_and_bias():
+    """Gaussians whose distances are known: 0.25 D of a shift by 0.5, 0.16 D of one by 0.4."""
+    rng = np.random.default_rng(0)
+    reference, dims = rng.standard_normal((20_000, 8)), 8
+    inside, raw, corrected = 0, [], []
+    for _ in range(40):
+        noise = rng.standard_normal((1024, dims))
+        found = samplers.paired(reference, noise + 0.5, noise + 0.4)
+        inside += found["low"] <= 0.64 <= found["high"]
+        raw.append(found["distances"])
+        corrected.append(found["distances_corrected"])
+    truth = np.array([0.25, 0.16]) * dims
+    bias, left = np.mean(raw, 0) - truth, np.mean(corrected, 0) - truth
+    assert (bias > 0.005).all() and (abs(left) < 0.5 * bias).all()
+    assert inside >= 30
