@@ -208,6 +208,8 @@ def main() -> None:
         samples, _ = generate(Run.open(args.samples), args.n)
         x, labels, settings = samples.x, samples.labels, {"settings": samples.settings}
     else:
+        if not args.samples.is_file():
+            raise UserError(f"{args.samples}: no such run folder or .npz file")
         with np.load(args.samples) as file:
             x, labels = file["x"], file["labels"] if args.labels else None
     if x.dtype != np.uint8 or x.size != len(x) * 784:

@@ -96,7 +96,7 @@ def test_a_chosen_way_is_confirmed_on_other_seeds(run, tmp_path, monkeypatch, ca
     assert found["low"] < found["ratio"] < found["high"] and found["seed"] == 5000
     assert [way["name"] for way in found["ways"]] == ["ddpm, small", "dpmpp_2m"]
     assert f"{found['ratio']:.3f}" in capsys.readouterr().out
-    for wrong in (["--confirm", "dpmpp_2m, trailin, 2"], ["--confirm", "dpmpp_2m, trailing, 2", "--seed", "7"]):
+    for wrong in (["--confirm", "dpmpp_2m, sideways, 2"], ["--confirm", "dpmpp_2m, trailing, 2", "--seed", "7"]):
         monkeypatch.setattr(sys, "argv", [*command, *wrong])
         with pytest.raises(SystemExit, match="2"):
             samplers.main()
