@@ -13,7 +13,7 @@ TINY: dict[str, Any] = {
         **{"batch": 8, "precision": "fp32", "layout": "channels_first", "compile": "off", "micro_batch": 8},
         **{"log_every": 2, "checks": 2, "previews": 1},
     },
-    "sample": {"sampler": "ddim", "steps": 4, "grid": "trailing", "guidance": 1.0},
+    "sample": {"sampler": "ddim", "steps": 4, "grid": "trailing", "guidance": 1.0, "interval": [0.0, 1.0]},
 }
 """Settings of a run that trains at a hundred steps a second."""
 
