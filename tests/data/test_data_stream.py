@@ -96,6 +96,25 @@ def test_memory_mapped_data_gives_the_same(image_data: Make, tmp_path: Path) -> 
     assert same(Stream(mapped, 8, 1, flip=True).batch(3), Stream(data, 8, 1, flip=True).batch(3))
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="what is resident of a file is read from Linux")
+def test_of_a_memory_mapped_file_a_batch_alone_is_resident(image_data: Make, tmp_path: Path) -> None:
+    path, data = tmp_path / "x.npy", image_data()
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(100_000, 8, 8, 1)).flush()
+    data.x, data.labels = np.load(path, mmap_mode="r"), None
+    stream = Stream(data, 8, 0, index=np.arange(len(data.x)))
+
+    def resident() -> int:  # KiB
+        lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+        ours = [next(x for x in lines if x.startswith("Rss:")) for line in lines if str(path) in line]
+        return sum(int(line.split()[1]) for line in ours)
+
+    assert data.x.max() == 0
+    assert resident() > 5_000
+    for step in range(100):
+        stream.batch(step)
+    assert resident() < 1_000
+
+
 def test_the_global_generator_is_left_alone(image_data: Make) -> None:
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     Stream(image_data(), 8, 1, flip=True).batch(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from noisette.data.spec import NORMALISER, ImageData, normalise, permutation, ra
 from noisette.errors import UserError
 
 _ORDER, _FLIP = 0x0DE, 0xF11  # set the uses of the seed apart
-_KEPT = 4  # permutations kept at hand
+_KEPT = 2  # permutations at hand: a batch may straddle two epochs
 _GPU_SHARE = 0.25  # of a GPU's free memory, for data: the rest is for the net and its activations
 _PART = 4096  # images copied at once
 
@@ -110,6 +111,7 @@ class Stream:
                 x = torch.where(flip[:, None, None, None], x.flip(2), x)
             return Batch(to_model(x.permute(0, 3, 1, 2)), labels, index)
         part = np.asarray(self._x[rows])
+        _let_go(self._x)
         if mirrored is not None:
             part[mirrored] = part[mirrored, :, ::-1]
         part = np.ascontiguousarray(part.transpose(0, 3, 1, 2))
@@ -126,6 +128,16 @@ class Stream:
             while len(self._orders) > _KEPT:
                 self._orders.popitem(last=False)
         return self._orders[epoch]
+
+
+def _let_go(x: NDArray[np.uint8]) -> None:
+    """Gives the system back the pages of a memory-mapped file: else what was ever read counts as this process's own
+    until that is the whole file. Reading a page again costs little while the system still has it."""
+    pages: Any = x
+    while isinstance(pages, np.ndarray):
+        pages = pages.base
+    if isinstance(pages, mmap.mmap) and not x.flags.writeable and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def fits(x: NDArray[np.uint8], device: torch.device) -> bool:
