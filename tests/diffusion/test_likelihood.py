@@ -14,8 +14,8 @@ from noisette.diffusion.denoisers import NetDenoiser, clip, condition
 from noisette.diffusion.exact import Gaussian
 from noisette.diffusion.likelihood import BINS, LEVEL, _runs, ode_bits, variational_bits
 from noisette.diffusion.objectives import discretised_gaussian_log_likelihood
-from noisette.diffusion.samplers import posterior
-from noisette.diffusion.schedules import CONTINUOUS
+from noisette.diffusion.samplers import posterior, time_grid
+from noisette.diffusion.schedules import CONTINUOUS, TableSchedule
 
 STDS = torch.tensor([0.26, 0.25, 0.24, 0.22], dtype=F64)
 MEAN = torch.tensor([[[0.0, -0.05], [0.0, 0.05]]], dtype=F64)
@@ -195,7 +195,7 @@ def test_fewer_times_estimate_the_same_sum():
 @pytest.mark.parametrize("zero", [False, True])
 def test_runs_cover_every_term_once(T, zero):
     for count in (1, 2, 7, 32, 999, 5000):
-        first, size = _runs(quiet("linear", T, zero), count)
+        first, size = _runs(quiet("linear", T, zero), torch.arange(T + 1, dtype=torch.float64) / T, count)
         assert len(first) == min(count, T - 1) and int(size.min()) >= 1
         covered = torch.cat([torch.arange(int(f), int(f + n)) for f, n in zip(first, size, strict=True)])
         assert covered.tolist() == list(range(2, T + 1))
@@ -210,6 +210,24 @@ class Learned:
     def __call__(self, x_t, t, cond=None):
         prediction = self.model(x_t, t)
         return dataclasses.replace(prediction, variance=torch.full_like(x_t, self.share))
+
+
+@pytest.mark.parametrize("steps", [2, 3, 7, 50])
+@pytest.mark.parametrize("variance", ["small", "large", "learned"])
+def test_fewer_steps_are_the_chain_of_their_own_betas(steps, variance):
+    """Nichol & Dhariwal 2021, sec. 4: the bound of a respaced chain is that of a table with its betas."""
+    schedule = quiet("cosine", 1000)
+    times = torch.tensor(time_grid(schedule, steps)[::-1], dtype=F64)
+    alpha_bar = torch.cat([torch.ones(1, dtype=F64), schedule.alpha_bar(times[1:])])
+    own = TableSchedule(1 - alpha_bar[1:] / alpha_bar[:-1], "respaced")
+    x = quantised(draw(diagonal(schedule), 50))
+    found, expected = (
+        variational_bits(Learned(diagonal(s), 0.3), x, None, generator=generator(3), variance=variance, steps=k)
+        for s, k in ((schedule, steps), (own, None))
+    )
+    for name in ("total", "prior", "decoder"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-9, atol=1e-9)
+    assert found.variance == variance and found.times == expected.times == steps - 1
 
 
 def test_the_learned_variance_is_used_and_otherwise_the_better_one():

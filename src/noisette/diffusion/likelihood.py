@@ -81,14 +81,16 @@ def variational_bits(
     cond: Tensor | None = None,
     batch: int | None = None,
     progress: Progress | None = None,
+    steps: int | None = None,
+    variance: str | None = None,
 ) -> Bits:
     """The variational bound of a discrete schedule on each image, unbiased whatever the number of times.
 
     L_0 and L_T are computed for every image. The T - 1 terms between are cut into `times` runs of neighbours that
     are expected to weigh the same; of each, one is drawn for every image and counts for the whole run.
 
-    The reverse variance is the learned one where there is one, else the better of small and large on these images.
-    A clipped x0 is as good a model as any, so the denoiser may be wrapped in clip.
+    The reverse variance, where none is named, is the learned one where there is one, else the better of small and large
+    on these images. A clipped x0 is as good a model as any, so the denoiser may be wrapped in clip.
 
     Args:
         denoiser: of a discrete schedule.
@@ -97,16 +99,21 @@ def variational_bits(
         generator: on the CPU, for the times and the noise.
         cond: (N,) labels, or None.
         batch: images in a call, all by default; a wrapper with labels of its own needs them all.
+        steps: the bound of ancestral sampling in so many steps, on the trailing grid, not in all T
+            (Nichol & Dhariwal 2021, sec. 4).
+        variance: small | large | learned.
 
     Raises:
-        ValueError: a continuous schedule; times < 1.
+        ValueError: a continuous schedule; times < 1; more steps than T; a variance that the denoiser has not learned.
     """
     schedule = denoiser.schedule
     if schedule.steps is None:
         raise ValueError(f"the variational bound needs a discrete schedule, {schedule.name} is continuous")
     if times is not None and times < 1:
         raise ValueError(f"the variational bound needs at least 1 time an image, got {times}")
-    first, size = _runs(schedule, schedule.steps - 1 if times is None else times)
+    T = schedule.steps
+    chain = torch.tensor(time_grid(schedule, steps or T)[::-1], dtype=torch.float64)  # 0 = t_0 < t_1 < ... < t_K = 1
+    first, size = _runs(schedule, chain, len(chain) - 2 if times is None else times)
     n, runs = len(x0), len(first)
     share = torch.rand(n, runs, generator=generator, dtype=torch.float64)
     index = torch.cat([torch.ones(n, 1, dtype=torch.int64), first + (share * size).long()], 1)  # L_0 is at i = 1
@@ -115,19 +122,22 @@ def variational_bits(
     for k in range(runs + 1):
         noise = torch.randn(x0.shape, generator=generator, dtype=x0.dtype)
         for part in _slices(n, batch):
-            t = index[part, k].double() / schedule.steps
+            t = chain[index[part, k]]
             alpha, sigma = schedule.level(t)
             clean = x0[part]
             x_t = expand(alpha, clean) * clean + expand(sigma, clean) * noise[part].to(clean.device)
             prediction = denoiser(x_t, t, None if cond is None else cond[part])
-            for variance in ("small", "large") if prediction.variance is None else ("learned",):
-                kept = terms.setdefault(variance, torch.empty(n, runs + 1, dtype=torch.float64))
-                kept[part, k] = weight[k] * variational_term(schedule, prediction, clean, t, variance).double().cpu()
+            known = ("small", "large") if prediction.variance is None else ("learned",)
+            for kind in known if variance is None else (variance,):
+                kept = terms.setdefault(kind, torch.empty(n, runs + 1, dtype=torch.float64))
+                term = variational_term(schedule, prediction, clean, t, kind, chain if steps else None)
+                kept[part, k] = weight[k] * term.double().cpu()
             if progress:
                 progress(k * n + part.stop, (runs + 1) * n)
-    best = min(terms, key=lambda variance: float(terms[variance].sum()))
+    best = min(terms, key=lambda kind: float(terms[kind].sum()))
     prior, found = prior_term(schedule, x0).double().cpu(), terms[best]
-    bins = ((index[:, 1:] * BINS + schedule.steps - 1) // schedule.steps - 1).flatten()  # ceil(t * BINS) - 1
+    place = (chain * T).round().long()
+    bins = ((place[index[:, 1:]] * BINS + T - 1) // T - 1).flatten()  # ceil(t * BINS) - 1
     return Bits(
         total=prior + found.sum(1),
         prior=prior,
@@ -139,23 +149,25 @@ def variational_bits(
     )
 
 
-def _runs(schedule: NoiseSchedule, count: int) -> tuple[Tensor, Tensor]:
-    """(first index, length) of at most `count` runs that cover i = 2..T, (R,) int64 each.
+def _runs(schedule: NoiseSchedule, chain: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(first index, length) of at most `count` runs that cover i = 2..K of the times t_0 .. t_K, (R,) int64 each.
 
     Each has about the same part of the sum for Gaussian data of standard deviation 0.5, whose terms are what
     log(1 + SNR/4)/2 gains in a step (Kingma et al. 2021, eq. 18): that leaves little variance for images too.
     """
-    T = schedule.steps or 0
-    count = min(count, T - 1)
-    gain = -torch.log1p(schedule.snr(torch.arange(1, T + 1, dtype=torch.float64) / T) / 4).diff()
-    gain = gain + gain.sum() / T  # no run may get too long
+    K = len(chain) - 1
+    count = min(count, K - 1)
+    if not count:
+        return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    gain = -torch.log1p(schedule.snr(chain[1:]) / 4).diff()
+    gain = gain + gain.sum() / K  # no run may get too long
     position = gain.cumsum(0) / gain.sum() * count
     # a run takes at least one index, and leaves at least one to each run that follows
     at_least = torch.arange(1, count + 1)
     ends = torch.searchsorted(position, at_least.double() - 1e-9) + 1
     ends = torch.maximum((ends - at_least).cummax(0).values + at_least, at_least)
-    ends = torch.minimum(ends, T - 1 - count + at_least)
-    ends[-1] = T - 1
+    ends = torch.minimum(ends, K - 1 - count + at_least)
+    ends[-1] = K - 1
     starts = torch.cat([torch.zeros(1, dtype=torch.int64), ends[:-1]])
     return starts + 2, ends - starts
 

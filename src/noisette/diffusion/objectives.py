@@ -271,7 +271,12 @@ class Objective:
 
 
 def variational_term(
-    schedule: NoiseSchedule, prediction: Prediction, x0: Tensor, t: Tensor, variance: str = "learned"
+    schedule: NoiseSchedule,
+    prediction: Prediction,
+    x0: Tensor,
+    t: Tensor,
+    variance: str = "learned",
+    times: Tensor | None = None,
 ) -> Tensor:
     """L_{t-1} of the variational bound (Ho et al. 2020, eq. 5), (N,) in bits/dim.
 
@@ -284,16 +289,21 @@ def variational_term(
         x0: the clean data in [-1, 1].
         t: (N,) of i/T.
         variance: small | large | learned, the model's reverse variance.
+        times: (K + 1,) the rising times of a chain that takes K steps, from 0 to 1, with t among them; None for i/T.
     """
     if schedule.steps is None:
         raise ValueError(f"the variational bound needs a discrete schedule, {schedule.name} is continuous")
-    s = (t - 1 / schedule.steps).clamp(min=0)
-    s = torch.where(s < 0.5 / schedule.steps, torch.zeros_like(s), s)
+    if times is None:
+        s = (t - 1 / schedule.steps).clamp(min=0)
+        s, first = torch.where(s < 0.5 / schedule.steps, torch.zeros_like(s), s), None
+    else:
+        place = torch.searchsorted(times, t - 0.5 / schedule.steps)
+        s, first = times[(place - 1).clamp(min=0)], (times[min(2, len(times) - 1)], times[1])
     q = posterior(schedule, t, s)
     mean = expand(q.of_x_t, x0) * prediction.x_t + expand(q.of_x0, x0) * prediction.x0
     miss = expand(q.of_x0, x0) * (x0 - prediction.x0)  # the true mean minus this one, without cancellation
-    log_var = reverse_log_variance(schedule, prediction, t, s, variance)
-    true_log_var = expand(reverse_log_variance(schedule, prediction, t, s, "small", per_sample=True), x0)
+    log_var = reverse_log_variance(schedule, prediction, t, s, variance, first=first)
+    true_log_var = expand(reverse_log_variance(schedule, prediction, t, s, "small", True, first), x0)
     kl = 0.5 * (log_var - true_log_var + torch.exp(true_log_var - log_var) - 1)
     kl = kl + 0.5 * miss.square() * torch.exp(-log_var)
     decoder = -discretised_gaussian_log_likelihood(x0, mean, 0.5 * log_var)

@@ -162,19 +162,27 @@ def posterior(schedule: NoiseSchedule, t: Time, s: Time) -> Posterior:
 
 
 def reverse_log_variance(
-    schedule: NoiseSchedule, prediction: Prediction, t: Time, s: Time, variance: str, per_sample: bool = False
+    schedule: NoiseSchedule,
+    prediction: Prediction,
+    t: Time,
+    s: Time,
+    variance: str,
+    per_sample: bool = False,
+    first: tuple[Time, Time] | None = None,
 ) -> Tensor:
     """log of the model's variance of x_s given x_t, shaped to broadcast against x (a plain (N,) with per_sample).
 
     small | large | learned; learned mixes the two in log space (Nichol & Dhariwal 2021, eq. 15). The posterior
-    variance is 0 at the last step: its log is taken one step earlier there, as in their sec. 3.1.
+    variance is 0 at the last step: its log is taken one step earlier there, as in their sec. 3.1. `first` is that
+    step's (t, s) on a grid that does not take every step of the table.
     """
     if variance not in VARIANCES:
         raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
     q = posterior(schedule, t, s)
-    first = schedule.snap(schedule.t_min)
-    second = (2 * first).clamp(max=1)
-    clipped = torch.where(q.small > 0, q.small, posterior(schedule, second, first).small)
+    if first is None:
+        least = schedule.snap(schedule.t_min)
+        first = (2 * least).clamp(max=1), least
+    clipped = torch.where(q.small > 0, q.small, posterior(schedule, *first).small)
     small, large = clipped.log(), q.large.log()
     if variance == "learned":
         if prediction.variance is None:
