@@ -250,12 +250,15 @@ def sigmoid(T: int = 1000, scaled: bool = True, zero_terminal_snr: bool = False)
     return _table("sigmoid", betas, zero_terminal_snr, "" if scaled else "scaled=True (betas times 1000/T), ")
 
 
-def cosine(T: int = 1000, scaled: bool = True, zero_terminal_snr: bool = False) -> TableSchedule:
-    """alpha_bar = f(t)/f(0), f(t) = cos^2(((t + 0.008) / 1.008) * pi/2) (Nichol & Dhariwal 2021, eq. 17).
+def cosine(
+    T: int = 1000, scaled: bool = True, zero_terminal_snr: bool = False, epsilon: float = 0.008
+) -> TableSchedule:
+    """alpha_bar = f(t)/f(0), f(t) = cos^2(((t + epsilon) / (1 + epsilon)) * pi/2) (Nichol & Dhariwal 2021, eq. 17).
 
     It is defined by t = i/T, so it fits every T as it is and `scaled` changes nothing.
     """
-    f = torch.cos((torch.arange(check_steps(T) + 1, dtype=torch.float64) / T + 0.008) / 1.008 * math.pi / 2) ** 2
+    t = torch.arange(check_steps(T) + 1, dtype=torch.float64) / T
+    f = torch.cos((t + epsilon) / (1 + epsilon) * math.pi / 2) ** 2
     return _table("cosine", 1 - f[1:] / f[:-1], zero_terminal_snr, "")
 
 

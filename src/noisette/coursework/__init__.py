@@ -1,0 +1,18 @@
+"""The names that courses use, as thin facades over the core: docs/coursework.md says which piece each of them shows.
+
+from noisette.coursework import DiffusionProcess, check_diffusion_process
+"""
+
+from noisette.coursework.checks import check_diffusion_model, check_diffusion_process
+from noisette.coursework.denoise import DenoiseDiffusion
+from noisette.coursework.mnist import MNISTDiffusion
+from noisette.coursework.scratch import DiffusionModel, DiffusionProcess
+
+__all__ = [
+    "DenoiseDiffusion",
+    "DiffusionModel",
+    "DiffusionProcess",
+    "MNISTDiffusion",
+    "check_diffusion_model",
+    "check_diffusion_process",
+]
