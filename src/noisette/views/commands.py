@@ -61,3 +61,7 @@ def _data(data: DataConfig) -> list[str | int]:
 
 def doctor(run: Path, n: int) -> str:
     return _line("doctor", run, "-n", n)
+
+
+def study(folder: Path) -> str:
+    return _line("study", folder)

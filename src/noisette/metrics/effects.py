@@ -1,0 +1,272 @@
+"""How much settings differ that were tried with several seeds each, and how sure that is from very few of them.
+
+The unit is the seed: each value is one whole training, so what differs between seeds is the luck of training and of
+sampling together, and a difference between settings has to be larger than that luck makes it. Two to five values say
+little of their own spread, so each setting's variance is drawn towards the variance that all settings have in common
+(Smyth 2004, equation 3.2), and the differences are held against Student's t distribution (Welch 1947 for its degrees of
+freedom). How many differences are looked at is paid for by Holm's method (1979).
+
+Distances, times and other positive quantities of free scale spread in proportion to their size; for them everything
+is done on their logarithm (`log`), and what comes back is in their own unit again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+LEVEL = 0.05
+"""The chance, over all differences that are looked at together, that even one is called real and is none."""
+
+PRIOR = 2.0
+"""How many degrees of freedom the common variance is worth beside a setting's own: settings are taken to differ in
+their spread by a factor of two or so. More finds smaller effects, and is fooled by one setting that is far noisier than
+the others; 2 was chosen by simulation, see the tests."""
+
+Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one seed gave; error is the standard error within that run, from the samples it was measured on."""
+
+    seed: int
+    value: float
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean over n seeds with its 95 % interval.
+
+    Of one seed the interval is that of the samples within the run, and None where that is not known.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Setting a less setting b, as means over seeds, with a 95 % interval of this one difference and its two-sided p.
+
+    ratio, ratio_low, ratio_high: a over b, where it was done on logarithms.
+    seeds: how many of them the setting with fewer has. With one, `general` is False: the interval and p are then of
+    the samples of these two runs and say nothing of another training. low and high are None where no spread is known.
+    """
+
+    a: int
+    b: int
+    by: float
+    low: float | None
+    high: float | None
+    p: float
+    seeds: int
+    general: bool
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+
+
+@dataclass(frozen=True)
+class _Error:
+    """A variance and its degrees of freedom; infinite where it is known."""
+
+    variance: float
+    df: float
+
+
+def means(groups: Sequence[Sequence[Measured]], *, log: bool = False) -> list[Mean]:
+    """The mean of each setting. Raises ValueError for an empty one, or, with log, for a value that is not positive."""
+    scaled = [_scaled(group, log) for group in groups]
+    errors = _errors(scaled)
+    found = []
+    for group, own, error in zip(groups, scaled, errors, strict=True):
+        value, middle = _mean(group), _mean(own)
+        if error is None:
+            found.append(Mean(value, None, None, len(group)))
+            continue
+        reach = _reach(error)
+        low, high = middle - reach, middle + reach
+        found.append(Mean(value, *((_exp(low), _exp(high)) if log else (low, high)), len(group)))
+    return found
+
+
+def effects(
+    groups: Sequence[Sequence[Measured]],
+    pairs: Sequence[tuple[int, int]] | None = None,
+    *,
+    log: bool = False,
+    paired: bool = False,
+) -> list[Effect]:
+    """The differences between settings.
+
+    Args:
+        groups: for each setting what its seeds gave, one value a seed.
+        pairs: which settings to hold against each other; every two by default. A pair of which one setting has several
+            seeds and the other one alone is left out: there is no telling what another seed of that one would give.
+        log: values are positive and spread in proportion to their size.
+        paired: the same seed is the same training in all settings (they differ in how samples are drawn, say), so
+            differences are taken seed by seed and the luck of training falls out. Where settings are trained apart, the
+            same seed makes them too little alike to repay the degrees of freedom that this costs.
+
+    Raises:
+        ValueError: an empty setting or, with log, a value that is not positive.
+    """
+    scaled = [_scaled(group, log) for group in groups]
+    pairs = list(itertools.combinations(range(len(groups)), 2)) if pairs is None else pairs
+    pairs = [(a, b) for a, b in pairs if (len(groups[a]) > 1) == (len(groups[b]) > 1)]
+    errors = _errors(scaled)
+    together = _paired_errors(scaled, [(a, b) for a, b in pairs if len(groups[a]) > 1]) if paired else {}
+    found = []
+    for a, b in pairs:
+        if (a, b) in together:
+            gap, error, seeds = together[a, b]
+        else:
+            gap, seeds = _mean(scaled[a]) - _mean(scaled[b]), min(len(groups[a]), len(groups[b]))
+            error = _sum(errors[a], errors[b], _freedom(scaled))
+        found.append(_effect(a, b, groups, gap, error, seeds, log))
+    return found
+
+
+def holm(p: Sequence[float], level: float = LEVEL) -> list[bool]:
+    """Which of these are real: Holm's step-down method (1979), so that all that it lets through hold together."""
+    real = [False] * len(p)
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        if not p[i] <= level / (len(p) - rank):
+            break
+        real[i] = True
+    return real
+
+
+# --- means and their errors -----------------------------------------------------------------------------------------
+
+
+def _scaled(group: Sequence[Measured], log: bool) -> list[Measured]:
+    if not group:
+        raise ValueError("a setting without a value has no mean")
+    if not log:
+        return list(group)
+    if min(m.value for m in group) <= 0:
+        raise ValueError(f"only positive values have a logarithm, got {min(m.value for m in group)}")
+    return [
+        Measured(m.seed, math.log(m.value), None if m.error is None else m.error / m.value) for m in group
+    ]
+
+
+def _mean(group: Sequence[Measured]) -> float:
+    return float(np.mean([m.value for m in group]))
+
+
+def _variance(values: Sequence[float]) -> float:
+    return float(np.var(values, ddof=1))
+
+
+def _freedom(groups: Sequence[Sequence[Measured]]) -> int:
+    """Degrees of freedom of the variance within all settings together."""
+    return sum(len(group) - 1 for group in groups)
+
+
+def _errors(groups: Sequence[Sequence[Measured]]) -> list[_Error | None]:
+    """The variance of each mean: between seeds where there are several, else within the one run, if that is known."""
+    freedom = _freedom(groups)
+    total = sum((len(g) - 1) * _variance([m.value for m in g]) for g in groups if len(g) > 1)
+    common = total / freedom if freedom else 0.0
+    return [_between(group, common, freedom) if len(group) > 1 else _within(group[0]) for group in groups]
+
+
+def _between(group: Sequence[Measured], common: float, freedom: int) -> _Error:
+    """Samples alone make seeds differ by their error within a run: values that lie closer together do so by luck."""
+    own = len(group) - 1
+    variance = (PRIOR * common + own * _variance([m.value for m in group])) / (PRIOR + own)
+    known = [m.error**2 for m in group if m.error is not None]
+    variance = max([variance, float(np.mean(known))] if known else [variance])
+    return _Error(variance / len(group), min(freedom, PRIOR + own))
+
+
+def _within(one: Measured) -> _Error | None:
+    return None if one.error is None else _Error(one.error**2, math.inf)
+
+
+def _paired_errors(
+    groups: Sequence[Sequence[Measured]], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], tuple[float, _Error, int]]:
+    """pair -> (mean difference, its error, seeds), seed by seed; pairs with fewer than two seeds in common are not
+    there."""
+    values = [{m.seed: m.value for m in group} for group in groups]
+    gaps = {(a, b): [values[a][s] - values[b][s] for s in values[a] if s in values[b]] for a, b in pairs}
+    gaps = {pair: gap for pair, gap in gaps.items() if len(gap) > 1}
+    if not gaps:
+        return {}
+    own = sum(len(gap) - 1 for gap in gaps.values())
+    common = sum((len(gap) - 1) * _variance(gap) for gap in gaps.values()) / own
+    settings = len({k for pair in gaps for k in pair})
+    freedom = (settings - 1) * (max(len(gap) for gap in gaps.values()) - 1)
+    found = {}
+    for pair, gap in gaps.items():
+        n = len(gap) - 1
+        variance = (PRIOR * common + n * _variance(gap)) / (PRIOR + n)
+        found[pair] = (float(np.mean(gap)), _Error(variance / len(gap), min(freedom, PRIOR + n)), len(gap))
+    return found
+
+
+def _sum(one: _Error | None, other: _Error | None, freedom: float) -> _Error | None:
+    """The error of a difference, with Welch's degrees of freedom, but no more than the common variance has."""
+    if one is None or other is None:
+        return None
+    variance = one.variance + other.variance
+    if not variance or math.isinf(one.df):
+        return _Error(variance, one.df)
+    df = variance**2 / (one.variance**2 / one.df + other.variance**2 / other.df)
+    return _Error(variance, min(df, freedom))
+
+
+# --- differences ------------------------------------------------------------------------------------------------------
+
+
+def _reach(error: _Error) -> float:
+    """Half of a 95 % interval."""
+    t = Z if math.isinf(error.df) else float(stdtrit(error.df, 0.975))
+    return t * math.sqrt(error.variance)
+
+
+def _p(gap: float, error: _Error) -> float:
+    """Two-sided. Without any spread nothing is known of the noise, and nothing is sure."""
+    if not error.variance:
+        return 1.0
+    t = abs(gap) / math.sqrt(error.variance)
+    return math.erfc(t / math.sqrt(2)) if math.isinf(error.df) else 2 * float(stdtr(error.df, -t))
+
+
+def _effect(
+    a: int,
+    b: int,
+    groups: Sequence[Sequence[Measured]],
+    gap: float,
+    error: _Error | None,
+    seeds: int,
+    log: bool,
+) -> Effect:
+    one, other = _mean(groups[a]), _mean(groups[b])
+    by, ratio = one - other, one / other if log else None
+    if error is None or not error.variance:
+        return Effect(a, b, by, None, None, 1.0, seeds, seeds > 1, ratio)
+    reach, p = _reach(error), _p(gap, error)
+    low, high = gap - reach, gap + reach
+    if not log:
+        return Effect(a, b, by, low, high, p, seeds, seeds > 1)
+    middle = math.sqrt(one * other)  # m (e^(d/2) - e^(-d/2)) is the difference of two numbers with mean m and ratio e^d
+    span = [middle * (_exp(end / 2) - _exp(-end / 2)) for end in (low, high)]
+    return Effect(a, b, by, *span, p, seeds, seeds > 1, ratio, _exp(low), _exp(high))
+
+
+def _exp(x: float) -> float:
+    """Finite for the interval of two values that lie hundreds of orders of magnitude apart."""
+    return math.exp(min(x, 300.0))

@@ -1,0 +1,267 @@
+"""Claims -> sentences, a kind of finding each: who comes first, what it costs, what is worth it, where it goes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from noisette.metrics.effects import Effect
+from noisette.views import scores
+from noisette.views.comparison import listed
+from noisette.views.study import units as of
+from noisette.views.study.claims import Claim, Claims
+from noisette.views.study.units import Unit
+
+PRICE = 1.1
+"""A ratio of times that is worth a sentence."""
+
+NAMED = 3
+"""Settings that a sentence names before it counts the others."""
+
+EVEN = 1.3
+"""An interval is written with ± where its longer side is at most this many times the shorter."""
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.])")
+COSTS = {"seconds_train": "training", "seconds_sample": "drawing"}
+
+
+# --- who comes first ------------------------------------------------------------------------------------------------
+
+
+def ranking(made: Claims, key: str, baseline: str = "") -> list[str]:
+    """One number over all units that compare in it; a sentence more where not all do."""
+    text = [_apart(made, key)] if key in made.apart else []
+    mine = made.of(key)
+    if not mine:
+        return text
+    if len(mine) == 1:
+        return [*text, _pair(mine[0])]
+    base = _base(mine, baseline) if baseline else None
+    return [*text, _standing(made, mine, key) if base is None else _against(made, mine, key, base)]
+
+
+def _apart(made: Claims, key: str) -> str:
+    name, parts = capital(of.about(key)[0]), made.apart[key]
+    why = "other data, another machine or another way of measuring"
+    alike = [" with ".join(unit.name for unit in part) for part in parts if len(part) > 1]
+    if not alike:
+        return f"{name} does not compare between these {len(parts)} settings: {why} each."
+    return f"{name} does not compare between all {sum(map(len, parts))} settings ({why}), only {'; '.join(alike)}."
+
+
+def _pair(claim: Claim) -> str:
+    """ "cosine beat linear by 3.1 ± 0.8 over 3 seeds (Fréchet distance; lower is better)." """
+    (name, _, way), effect = of.about(claim.key), claim.effect
+    what = f"{name}; {way} is better" if way else name
+    if not claim.real:
+        told = f"{difference(claim.key, effect)}{over(effect)}"
+        return f"No difference beyond the noise between {claim.a.name} and {claim.b.name} ({what}; {told})."
+    if way:
+        return f"{claim.a.name} beat {claim.b.name} by {difference(claim.key, effect)}{over(effect)} ({what})."
+    return f"{claim.a.name} has a lower {name} than {claim.b.name}, by {difference(claim.key, effect)}{over(effect)}."
+
+
+def _standing(made: Claims, mine: Sequence[Claim], key: str) -> str:
+    """Who comes first, and what it beat; where no two differ, the span that all lie in."""
+    name, _, way = of.about(key)
+    first, last = _ends(made, mine, key)
+    real, seeds = sum(c.real for c in mine), _most(mine)
+    if not real:
+        return (
+            f"No difference in {name} beyond the noise between {len(_names(mine))} settings ({len(mine)} pairs): from "
+            f"{value(made, key, first)} with {first.name} to {value(made, key, last)} with {last.name}{seeds}."
+        )
+    here = [c for c in mine if c.a is first]
+    beat = sorted((c for c in here if c.real), key=lambda c: -abs(c.effect.by))
+    close = [c for c in here if not c.real]
+    lead = f"comes first in {name}" if way else f"has the lowest {name}"
+    parts = [f"{'it beat' if way else 'it lies below'} {_named(beat, key)}"] if beat else []
+    parts += [f"no difference beyond the noise from {_named(close, key)}"] if close else []
+    better = f" ({way} is better)" if way else ""
+    told = f": {'; '.join(parts)}" if parts else ""
+    text = f"{first.name} {lead} with {value(made, key, first)}{seeds}{better}{told}."
+    return f"{text} Of {len(mine)} pairs, {real} differ by more than the noise." if len(mine) > len(here) else text
+
+
+def _base(mine: Sequence[Claim], baseline: str) -> Unit | None:
+    """The one unit that all of these hold others against; None where there is none."""
+    both = set.intersection(*({c.a.name, c.b.name} for c in mine))
+    units = {u.name: u for c in mine for u in (c.a, c.b)}
+    named = [units[name] for name in both if baseline in (units[name].setting, *units[name].values.values())]
+    return named[0] if len(named) == 1 else None
+
+
+def _against(made: Claims, mine: Sequence[Claim], key: str, base: Unit) -> str:
+    """Every other setting against the one."""
+    name, _, way = of.about(key)
+    groups = (
+        (f"{'better' if way else 'lower'} is", [c for c in mine if c.real and c.b is base]),
+        (f"{'worse' if way else 'higher'} is", [c for c in mine if c.real and c.a is base]),
+        ("no difference beyond the noise for", [c for c in mine if not c.real]),
+    )
+    parts = [f"{word} {_named(some, key, base)}" for word, some in groups if some]
+    better = f"; {way} is better" if way else ""
+    return f"{capital(name)} against {base.name} ({value(made, key, base)}{_most(mine)}{better}): {'; '.join(parts)}."
+
+
+def _ends(made: Claims, mine: Sequence[Claim], key: str) -> tuple[Unit, Unit]:
+    """(the unit with the best mean, the one with the worst) of those that are compared."""
+    names, sign = _names(mine), -1 if of.about(key)[2] == "higher" else 1
+    ranked = sorted((pair for pair in made.means[key] if pair[0].name in names), key=lambda p: sign * p[1].value)
+    return ranked[0][0], ranked[-1][0]
+
+
+def _names(mine: Sequence[Claim]) -> set[str]:
+    return {unit.name for c in mine for unit in (c.a, c.b)}
+
+
+def _named(some: Sequence[Claim], key: str, than: Unit | None = None) -> str:
+    """ "linear by 3.1 ± 0.8, sigmoid by 2.2 ± 0.9 and 2 more": the other one of each claim."""
+    told = []
+    for claim in some[:NAMED]:
+        other, by = claim.a if claim.b is than else claim.b, difference(key, claim.effect)
+        told.append(f"{other.name} by {by}" if claim.real else f"{other.name} ({by})")
+    more = len(some) - len(told)
+    return listed([*told, f"{more} more"] if more else told)
+
+
+# --- what it costs --------------------------------------------------------------------------------------------------
+
+
+def price(made: Claims, key: str) -> list[str]:
+    """What the dearest costs beside the cheapest, where that is larger than the noise and worth a word."""
+    mine = [c for c in made.of(key) if c.real and c.effect.ratio]
+    widest = max(mine, key=lambda c: _times(c.effect)[0], default=None)
+    if widest is None or _times(widest.effect)[0] < PRICE:
+        return []
+    ratio, *bounds = _times(widest.effect)
+    times = f"{scores.number(ratio, *bounds)} [{', '.join(scores.number(b, *bounds) for b in bounds)}] times"
+    cheap, dear, seeds = value(made, key, widest.a), value(made, key, widest.b), over(widest.effect)
+    if key in COSTS:
+        what = f"{widest.b.name} costs {times} the time of {widest.a.name}"
+        return [f"{what} ({COSTS[key]}: {dear} against {cheap}{seeds})."]
+    what = f"{widest.a.name} trains on {times} as many images a second as {widest.b.name}"
+    return [f"{what} ({cheap} against {dear}{seeds})."]
+
+
+def _times(effect: Effect) -> tuple[float, float, float]:
+    """A ratio above one, with its interval."""
+    ratio, low, high = effect.ratio or 1.0, effect.ratio_low or 1.0, effect.ratio_high or 1.0
+    return (ratio, low, high) if ratio >= 1 else (1 / ratio, 1 / high, 1 / low)
+
+
+def front(made: Claims, key: str, cost: str) -> list[str]:
+    """Which settings are worth their time: nothing that is cheaper is as good within the noise, and nothing that is
+    better is as cheap. Only where every two were held against each other in both, over several seeds."""
+    quality, costs = made.of(key), made.of(cost)
+    units = [unit for unit, _ in made.means.get(key, ()) if unit.name in _names(costs)]
+    every = len(units) * (len(units) - 1) // 2
+    if cost not in COSTS or len(units) < 3 or not len(quality) == len(costs) == every:
+        return []
+    if not (any(c.real for c in quality) and any(c.real for c in costs)) or not quality[0].effect.general:
+        return []
+
+    def wins(number: str, one: Unit, other: Unit) -> bool:
+        claim = made.between(number, one, other)
+        return claim is not None and claim.real and claim.a is one
+
+    off: dict[str, str] = {}
+    for unit in units:
+        for other in units:
+            if wins(cost, other, unit) and not wins(key, unit, other):
+                off.setdefault(unit.name, f"{unit.name} takes longer than {other.name} without a gain beyond the noise")
+            elif wins(key, other, unit) and not wins(cost, unit, other):
+                off.setdefault(unit.name, f"{unit.name} is worse than {other.name} and saves no time beyond the noise")
+    on = [
+        f"{unit.name} ({value(made, cost, unit)}, {of.about(key)[0]} {value(made, key, unit)})"
+        for unit in units
+        if unit.name not in off
+    ]
+    if not on or not off:
+        return []
+    return [f"Worth the time of {COSTS[cost]}: {listed(on)}; {listed(list(off.values())[:NAMED])}."]
+
+
+# --- where it goes --------------------------------------------------------------------------------------------------
+
+
+def trends(made: Claims, key: str, found: Sequence[Unit]) -> list[str]:
+    """Whether a number goes one way along each numeric factor, by its means at every step; only where its ends differ
+    by more than the noise, or where the middle beats both ends."""
+    known, text = {unit.name for unit, _ in made.means.get(key, ())}, []
+    for factor in dict.fromkeys(name for unit in found for name in unit.values):
+        lines: dict[str, list[tuple[float, Unit]]] = {}
+        for unit in found:
+            x = numeric(unit.values.get(factor, ""))
+            if x is not None and unit.name in known:
+                rest = ", ".join(v for name, v in unit.values.items() if name != factor)
+                lines.setdefault(rest, []).append((x, unit))
+        for rest, line in lines.items():
+            if len(line) >= 3 and len({x for x, _ in line}) == len(line):
+                text += _trend(made, key, f"{factor} ({rest})" if rest else factor, sorted(line, key=lambda p: p[0]))
+    return text
+
+
+def numeric(label: str) -> float | None:
+    """The one number in a label: "T=300" -> 300."""
+    found = NUMBER.findall(label.replace(",", "").replace("=", " "))
+    return float(found[0]) if len(found) == 1 else None
+
+
+def _trend(made: Claims, key: str, factor: str, line: Sequence[tuple[float, Unit]]) -> list[str]:
+    name, _, way = of.about(key)
+    units = [unit for _, unit in line]
+    means = [made.mean(key, unit).value for unit in units]
+    path = ", ".join(f"{value(made, key, unit)} at {x:g}" for x, unit in line)
+    best = means.index(max(means) if way == "higher" else min(means))
+    if _holds(made, key, units[0], units[-1]):
+        steps = [after - before for before, after in zip(means, means[1:], strict=False)]
+        if min(steps) > 0 or max(steps) < 0:
+            return [f"{capital(name)} {'rises' if steps[0] > 0 else 'falls'} with {factor} at every step: {path}."]
+        inside = f"{capital(name)} does not go steadily one way with {factor}: {path}."
+    else:
+        inside = ""
+    if way and 0 < best < len(means) - 1 and all(_holds(made, key, units[best], units[end]) for end in (0, -1)):
+        return [f"{capital(name)} is best in the middle of {factor}, at {line[best][0]:g}: {path}."]
+    return [inside] if inside else []
+
+
+def _holds(made: Claims, key: str, one: Unit, other: Unit) -> bool:
+    claim = made.between(key, one, other)
+    return claim is not None and claim.real and claim.effect.general
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def difference(key: str, effect: Effect) -> str:
+    """ "3.1 ± 0.8", or with its interval where that is lopsided: "3.1 [2.2, 5.4]"."""
+    sign = 1 if effect.by >= 0 else -1
+    by = sign * effect.by
+    if effect.low is None or effect.high is None:
+        return of.text(key, by)
+    low, high = sorted((sign * effect.low, sign * effect.high))
+    below, above = by - low, high - by
+    if 0 < max(below, above) <= EVEN * min(below, above):
+        told = of.text(key, by, low, high).removesuffix("\u00a0%")
+        return f"{told} ± {of.text(key, (high - low) / 2, low, high)}".replace(" ", "\u00a0")
+    return f"{of.text(key, by, low, high)} {of.interval(key, low, high)}".replace(" ", "\u00a0")
+
+
+def value(made: Claims, key: str, unit: Unit) -> str:
+    """The mean of a unit, as people read it."""
+    mean = made.mean(key, unit)
+    return of.text(key, mean.value, mean.low, mean.high)
+
+
+def over(effect: Effect) -> str:
+    """How many trainings a difference is of."""
+    return f" over {effect.seeds} seeds" if effect.general else " in 1 training each"
+
+
+def _most(mine: Sequence[Claim]) -> str:
+    return over(max((c.effect for c in mine), key=lambda effect: effect.seeds))
+
+
+def capital(text: str) -> str:
+    return text[0].upper() + text[1:]

@@ -1,0 +1,76 @@
+"""Every number of a study: as a table for people, a row for each setting, and as lines of CSV, one for each result."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from noisette.metrics.effects import Mean
+from noisette.tasks.study import NUMBERS, Result
+from noisette.views.parts import Table
+from noisette.views.study import units as of
+from noisette.views.study.claims import means
+from noisette.views.study.units import Kind, Unit
+
+
+def table(found: Sequence[Unit], kind: Kind = of.kind) -> Table:
+    """Units x numbers, each the mean over seeds with its 95 % interval below; what nobody measured has no column."""
+    columns = [key for key in keys([r for unit in found for r in unit.results]) if any(u.measured(key) for u in found)]
+    cells = {key: _column(found, key, kind) for key in columns}
+    head = ["", *[f"{of.about(key)[0]}\n{of.better(key)}".rstrip() for key in columns]]
+    rows = [[_name(unit), *[cells[key].get(unit.name, "–") for key in columns]] for unit in found]
+    return Table(rows, head=head, wide=True)
+
+
+def keys(results: Sequence[Result]) -> list[str]:
+    """Every number that was measured of any result: the known ones in their order, others after them."""
+    seen = {key for result in results for key, value in result.numbers.items() if value is not None}
+    return [*(key for key in NUMBERS if key in seen), *sorted(seen - set(NUMBERS))]
+
+
+def _name(unit: Unit) -> str:
+    finished = len(unit.finished)
+    if finished == len(unit.results):
+        return f"{unit.name}\n{finished} seed{'s' if finished != 1 else ''}"
+    return f"{unit.name}\n{finished} of {len(unit.results)} seeds"
+
+
+def _column(found: Sequence[Unit], key: str, kind: Kind) -> dict[str, str]:
+    """Unit -> its cell. Spread is judged over units of one kind together."""
+    groups: dict[tuple[str, ...], list[Unit]] = {}
+    for unit in found:
+        if unit.measured(key):
+            groups.setdefault(kind(unit, key), []).append(unit)
+    return {
+        unit.name: _cell(key, mean)
+        for group in groups.values()
+        for unit, mean in zip(group, means(group, key), strict=True)
+    }
+
+
+def _cell(key: str, mean: Mean) -> str:
+    value = of.text(key, mean.value, mean.low, mean.high)
+    spread = mean.low is not None and mean.high is not None and mean.low < mean.high
+    return f"{value}\n{of.interval(key, mean.low, mean.high)}" if spread else value
+
+
+def lines(results: Sequence[Result]) -> str:
+    """The results as CSV: setting, a column for each factor, seed, way, state, reason, run, then every number, and its
+    standard error within the run where it has one. A number that is not there is empty."""
+    factors = list(dict.fromkeys(name for result in results for name in result.values))
+    numbers = keys(results)
+    errors = [key for key in numbers if any(key in result.errors for result in results)]
+    file = io.StringIO()
+    write = csv.writer(file, lineterminator="\n").writerow
+    common = ["setting", *factors, "seed", "way", "state", "reason", "run"]
+    write([*common, *numbers, *(f"{key}_error" for key in errors)])
+    for r in results:
+        row = [r.setting, *(r.values.get(name, "") for name in factors), r.seed, r.way, r.state, r.reason, r.run.name]
+        row += [_plain(r.numbers.get(key)) for key in numbers] + [_plain(r.errors.get(key)) for key in errors]
+        write(row)
+    return file.getvalue()
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else repr(float(value))

@@ -1,0 +1,185 @@
+"""What a study compares: a setting, drawn in one way, with all of its seeds; and which two of them compare in what."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from noisette.errors import UserError
+from noisette.experiment.runs import Run
+from noisette.metrics.effects import Measured
+from noisette.tasks.study import NUMBERS, Result
+from noisette.views import scores, words
+from noisette.views.comparison_curves import loss_kind
+from noisette.views.material import Material
+
+TIMES = ("seconds_train", "images_per_second", "forward_seconds", "seconds_sample", "seconds_total", "memory")
+LOSSES = ("loss", "val_loss", "grad_norm", "loss_early", "loss_middle", "loss_late")
+ERRORS = ("eps_early", "eps_middle", "eps_late")
+DISTANCES = ("fid", "kid", "precision", "recall", "density", "coverage")
+ANYWHERE = ("steps", "images", "parameters", "nfe", "terminal_signal", "grad_norm_spread", "fid_ratio")
+"""Numbers that mean the same whatever was learned from and wherever it was done."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A setting drawn in one way: its results, a seed each."""
+
+    name: str
+    values: Mapping[str, str]
+    way: str
+    results: tuple[Result, ...]
+
+    @property
+    def setting(self) -> str:
+        return self.results[0].setting
+
+    @property
+    def finished(self) -> list[Result]:
+        return [r for r in self.results if r.state == "finished"]
+
+    def measured(self, key: str) -> list[Measured]:
+        """What each finished seed gave, as far as it is a number."""
+        found = []
+        for result in self.finished:
+            value, error = result.numbers.get(key), result.errors.get(key)
+            if value is not None and math.isfinite(value):
+                known = error is not None and math.isfinite(error)
+                found.append(Measured(result.seed, value, error if known else None))
+        return found
+
+    @property
+    def runs(self) -> dict[int, str]:
+        """seed -> run folder."""
+        return {r.seed: str(r.run) for r in self.results}
+
+    @cached_property
+    def material(self) -> Material | None:
+        """The run of the first finished seed, read; None where there is none."""
+        for result in self.finished:
+            try:
+                return Material(Run.open(result.run))
+            except UserError:
+                continue
+        return None
+
+
+def units(results: Sequence[Result]) -> list[Unit]:
+    """All settings in all ways, in the order of the results.
+
+    A run that is not finished may not know yet how it is drawn: it counts to its setting's first way.
+    """
+    settings = dict.fromkeys(r.setting for r in results)
+    first = {setting: next((r.way for r in results if r.setting == setting and r.way), "") for setting in settings}
+    together: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        together.setdefault((result.setting, result.way or first[result.setting]), []).append(result)
+    several = len(together) > len(settings)
+    found = []
+    for (setting, way), mine in together.items():
+        name = setting
+        if several and way:
+            name = f"{setting}, {way}" if len(settings) > 1 else way
+        values = dict(mine[0].values)
+        if several and len(settings) == 1:
+            values["way"] = way
+        found.append(Unit(name or "all runs", values, way, tuple(sorted(mine, key=lambda r: r.seed))))
+    return found
+
+
+def compared(found: Sequence[Unit]) -> list[Unit]:
+    """Those that findings are about: where several settings were each drawn in several ways, the first way of each."""
+    if len({unit.setting for unit in found}) == 1:
+        return list(found)
+    first: dict[str, Unit] = {}
+    for unit in found:
+        first.setdefault(unit.setting, unit)
+    return list(first.values())
+
+
+def pairs(found: Sequence[Unit], baseline: str = "") -> list[tuple[int, int]]:
+    """Which two are held against each other: those that differ in one factor (where no two do, every two), and with a
+    baseline, the label of a value or of a setting, those of them that have it on one side."""
+    every = list(itertools.combinations(range(len(found)), 2))
+    apart = {pair: _differing(found[pair[0]], found[pair[1]]) for pair in every}
+    near = [pair for pair in every if len(apart[pair]) == 1] or every
+    sides = {pair: {name for k in pair for name in _names(found[k], apart[pair])} for pair in near}
+    return [pair for pair in near if baseline in sides[pair]] or near if baseline else near
+
+
+def _names(unit: Unit, factors: Sequence[str]) -> list[str]:
+    return [unit.setting, *(unit.values.get(factor, "") for factor in factors)]
+
+
+def _differing(one: Unit, other: Unit) -> list[str]:
+    names = dict.fromkeys([*one.values, *other.values])
+    return [name for name in names if one.values.get(name) != other.values.get(name)]
+
+
+def one_training(found: Sequence[Unit]) -> bool:
+    """Whether all of them were drawn from the same trained runs, seed by seed."""
+    return len(found) > 1 and all(unit.runs == found[0].runs for unit in found)
+
+
+Kind = Callable[[Unit, str], tuple[str, ...]]
+
+
+def kind(unit: Unit, key: str) -> tuple[str, ...]:
+    """What must be equal for this number of two units to compare: the machine of a time, the data of a distance."""
+    material = unit.material
+    if key in ANYWHERE or key.startswith("share_") or material is None:
+        return ()
+    if key in TIMES:
+        return (words.machine_name(material.meta),)
+    if key in (*LOSSES, *ERRORS):
+        of_loss = dict(loss_kind(material, training=False))
+        return tuple(of_loss.values()) if key in LOSSES else (of_loss["data"], of_loss["schedule"])
+    data = words.data_key(material.config, material.data)
+    if key in DISTANCES:
+        hashes = [s.hash for s in material.scores if s.metric == key and not s.real and s.hash]
+        return (data, *hashes[-1:])
+    if key == "bits":
+        return (data, "flow" if material.config.schedule.name.startswith("continuous") else "bound")
+    return (data,)
+
+
+# --- numbers in words -----------------------------------------------------------------------------------------------
+
+
+def about(key: str) -> tuple[str, str, str]:
+    """(name in words, unit, which way is better) of a number."""
+    return NUMBERS.get(key, (key.replace("_", " "), "", ""))
+
+
+def better(key: str) -> str:
+    """ "lower is better", or "" where neither is."""
+    way = about(key)[2]
+    return f"{way} is better" if way else ""
+
+
+def positive(key: str, groups: Sequence[Sequence[Measured]]) -> bool:
+    """Whether a number spreads in proportion to its size: a distance or a time, but no share and nothing that may cross
+    zero."""
+    free = key != "kid" and about(key)[1] not in scores.SHARES
+    return free and all(m.value > 0 for group in groups for m in group)
+
+
+def text(key: str, value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A number as people read it, with as many digits as its interval lets it have."""
+    if value is None:
+        return "–"
+    unit = about(key)[1]
+    if unit == "s":
+        return words.duration(value) if abs(value) >= 1 else f"{scores.number(value, low, high)}\u00a0s"
+    return words.size(value) if unit == "bytes" else scores.number(value, low, high, unit)
+
+
+def interval(key: str, low: float | None, high: float | None) -> str:
+    """ "[8.4, 9.8]", or "" where there is none."""
+    if low is None or high is None:
+        return ""
+    ends = [text(key, end, low, high).removesuffix("\u00a0%") for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
