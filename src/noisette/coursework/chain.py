@@ -41,7 +41,6 @@ class Chain:
 
     Args:
         model: any (x_t, t) -> eps; 2C channels where it learns the variance.
-        schedule: a discrete one.
         learn_variance: the second half of the channels says where the variance lies (Nichol & Dhariwal 2021, eq. 15).
 
     Attributes:
@@ -50,12 +49,10 @@ class Chain:
         betas, alphas, alpha_bars: (T,) float64: beta_t, 1 - beta_t and its running product (Ho et al. 2020, eq. 4).
 
     Raises:
-        UserError: a schedule that is not discrete, or has no signal left at its last step.
+        UserError: a schedule with no signal left at its last step, where noise says nothing about the data.
     """
 
-    def __init__(self, model: EpsModel, schedule: NoiseSchedule, learn_variance: bool = False):
-        if not isinstance(schedule, TableSchedule):
-            raise UserError(f"the {schedule.name} schedule has no steps to count: use a discrete one, linear or cosine")
+    def __init__(self, model: EpsModel, schedule: TableSchedule, learn_variance: bool = False):
         with build.as_user_errors("schedule"):
             self.denoiser = NetDenoiser(Told(model), schedule, "eps", learn_variance=learn_variance)
         self.schedule, self.steps = schedule, len(schedule.betas)
@@ -200,11 +197,14 @@ def seeded(seed: int | None) -> Iterator[None]:
         yield
 
 
-def schedule_of(schedule: str | NoiseSchedule, steps: int, scaled: bool) -> NoiseSchedule:
-    """A schedule by its name, or the one given, which must have that many steps. Raises UserError."""
-    if isinstance(schedule, NoiseSchedule):
-        if schedule.steps != steps:
-            raise UserError(f"the schedule given has {schedule.steps} steps, not {steps}")
-        return schedule
-    with build.as_user_errors("schedule"):
-        return make_schedule(schedule, steps, scaled=scaled)
+def schedule_of(schedule: str | NoiseSchedule, steps: int, scaled: bool) -> TableSchedule:
+    """A discrete schedule by its name, or the one given, which must have that many steps. Raises UserError."""
+    found = schedule
+    if isinstance(found, str):
+        with build.as_user_errors("schedule"):
+            found = make_schedule(found, steps, scaled=scaled)
+    if not isinstance(found, TableSchedule):
+        raise UserError(f"the {found.name} schedule has no steps to count: use a discrete one, linear or cosine")
+    if found.steps != steps:
+        raise UserError(f"the schedule given has {found.steps} steps, not {steps}")
+    return found
