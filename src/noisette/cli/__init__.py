@@ -7,6 +7,7 @@ from noisette.cli import (  # each registers its verbs
     measuring,
     reporting,
     sharing,
+    studying,
     training,
 )
 from noisette.cli.frame import app, dotted, main
@@ -21,5 +22,6 @@ __all__ = [
     "measuring",
     "reporting",
     "sharing",
+    "studying",
     "training",
 ]

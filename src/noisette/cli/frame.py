@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
@@ -15,7 +15,7 @@ from noisette.errors import UserError
 
 USER_ERROR = 2
 SETTING = re.compile(r"--([a-z][a-z_0-9]*\.[A-Za-z_0-9.]+)(=.*)?")
-SET_VERBS = ("train", "check", "demo")
+SET_VERBS = ("train", "check", "demo", "study")
 
 app = App(
     name="noisette",
@@ -37,6 +37,10 @@ Grayscale = Annotated[
 ]
 Flip = Annotated[bool | None, Parameter(group=data_group, help="Mirror half of the images while training.")]
 Recipe = Annotated[str | None, Parameter(help="A recipe's name or .toml file; chosen by the data's shape otherwise.")]
+Kind = Annotated[
+    Literal["diffusion", "gan"] | None,
+    Parameter(help="What to train: a diffusion model (the default), or a GAN of as many weights to compare it with."),
+]
 Settings = Annotated[
     list[str] | None,
     Parameter(
@@ -109,6 +113,7 @@ def as_settings(
     image_size: int | None = None,
     grayscale: bool | None = None,
     flip: bool | None = None,
+    kind: str | None = None,
     **train: Any,
 ) -> dict[str, Any]:
     """The options of a verb as settings; those not given are left out."""
@@ -123,4 +128,5 @@ def as_settings(
     }
     given = {f"data.{k}": v for k, v in data.items() if v is not None}
     given |= {f"train.{k}": v for k, v in train.items() if v is not None}
+    given |= {"kind": kind} if kind else {}
     return config.merge(config.overrides(settings or []), given)

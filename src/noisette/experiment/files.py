@@ -38,8 +38,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock of this file, which ends with the process at the latest; where there are no locks, nothing.
+def locked(path: Path) -> Iterator[bool]:
+    """Holds the lock of this file, which ends with the process at the latest; False where there are no locks.
 
     Raises:
         BlockingIOError: somebody else holds it.
@@ -47,14 +47,15 @@ def locked(path: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:  # no such locks on this system
-        yield
+        yield False
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
+        held = True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise
         except OSError:  # a file system that cannot lock
-            pass
-        yield
+            held = False
+        yield held

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from noisette.errors import UserError, nearest
 from noisette.experiment import ways
-from noisette.experiment.config import SECTIONS, VERSION, Config, Section, keys, merge, read_toml, value_of
+from noisette.experiment.config import VERSION, Section, keys, merge, read_toml, value_of
 
 BudgetName = Literal["quick", "standard", "long"]
 Kind = Literal["minutes", "steps", "images"]
@@ -187,9 +187,8 @@ def flat(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(key: str) -> None:
-    alone = [name for name in Config.model_fields if name not in (*SECTIONS, "version", "recipe")]
-    if key not in (known := [*keys(), *alone]):
-        raise ValueError(f'unknown setting "{key}"{nearest(key, known)}')
+    if key not in keys():
+        raise ValueError(f'unknown setting "{key}"{nearest(key, keys())}')
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
@@ -292,7 +291,7 @@ def _with_data(study: Study, tree: dict[str, Any], data: Sequence[str]) -> dict[
 
 def differences(one: Study, other: Study) -> list[str]:
     """What two studies do differently, more seeds and other words apart, as "budget: quick there, long here"."""
-    before, after = _matters(one), _matters(other)
+    before, after = matters(one), matters(other)
     found = []
     for key in dict.fromkeys((*before, *after)):
         pair = [values.get(key, "nothing") for values in (before, after)]
@@ -302,7 +301,7 @@ def differences(one: Study, other: Study) -> list[str]:
     return found
 
 
-def _matters(study: Study) -> dict[str, Any]:
+def matters(study: Study) -> dict[str, Any]:
     """All that decides what is trained and measured."""
     tree = study.model_dump(mode="json")
     same = ("recipe", "combine", "budget", "measure", "features", "ways", "continues")

@@ -110,12 +110,19 @@ def results(folder: Path) -> list[Result]:
     """
     place = Folder(Path(folder))
     study = place.read()
-    found: list[Result] = []
     read = {job.name: _Read.of(place.run(job), study, job) for job in jobs(study)}
-    for setting in settings(study):
-        for job in jobs(study, [setting]):
-            found += read[job.name].results(setting, job)
-    return found
+    return [
+        result
+        for setting in settings(study)
+        for job in jobs(study, [setting])
+        for result in read[job.name].results(setting, job)
+    ]
+
+
+def of_job(folder: Folder, study: Study, job: Job) -> list[Result]:
+    """The results of one job: of all its settings and ways."""
+    read = _Read.of(folder.run(job), study, job)
+    return [r for setting in settings(study) if setting.trained == job.trained for r in read.results(setting, job)]
 
 
 def is_done(run: Run, study: Study, job: Job) -> bool:
@@ -149,18 +156,18 @@ def left(folder: Folder, study: Study) -> list[Job]:
 
 
 def fastest(folder: Path, count: int) -> list[Setting]:
-    """The settings of a study that trained the most images a second, the fastest first.
+    """The settings of a study that trained the most images a second, the fastest first; only those with all seeds.
 
     Raises UserError where fewer than `count` are finished.
     """
     study = Folder(folder).read()
     speeds: dict[str, list[float]] = {}
     for result in results(folder):
-        speed = result.numbers.get("images_per_second")
-        if result.state == "finished" and speed:
-            speeds.setdefault(result.setting, []).append(speed)
-    by_run = {setting.trained: setting for setting in reversed(settings(study)) if setting.label in speeds}
-    ranked = sorted(by_run.values(), key=lambda setting: -float(np.mean(speeds[setting.label])))
+        speed = result.numbers.get("images_per_second") if result.state == "finished" else None
+        speeds.setdefault(result.setting, []).append(speed or 0.0)
+    whole = {label: float(np.mean(found)) for label, found in speeds.items() if min(found) > 0}
+    by_run = {setting.trained: setting for setting in reversed(settings(study)) if setting.label in whole}
+    ranked = sorted(by_run.values(), key=lambda setting: -whole[setting.label])
     if len(ranked) < count:
         raise UserError(f"{folder}: {len(ranked)} settings are finished, {count} are needed: noisette study {folder}")
     return ranked[:count]
@@ -210,7 +217,7 @@ class _Read:
         for way in setting.ways:
             numbers, errors, name = dict(self.numbers), dict(self.errors), way
             if self.run is not None and self.state == "finished":
-                name = way or self._own()
+                name = way or self.run.config.sample.label
                 drawn = _drawn(self.rows, self._checkpoint(), name)
                 for found, missed in (drawn, _own_measures(self.ways.get(way, {}))):
                     numbers |= found
@@ -231,12 +238,6 @@ class _Read:
     def _checkpoint(self) -> int:
         assert self.run is not None
         return self.run.checkpoint().step
-
-    def _own(self) -> str:
-        """The name of the run's own way to sample, where it was drawn from."""
-        step = self._checkpoint()
-        found = [row.get("label") for row in self.rows if row.get("checkpoint") == step and row.get("label")]
-        return str(found[-1]) if found else ""
 
 
 def terminal_signal(run: Run) -> float | None:

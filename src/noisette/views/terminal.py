@@ -68,3 +68,17 @@ def stages() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+@contextmanager
+def doing() -> Iterator[Callable[[str, float], None]]:
+    """One bar for (what is being done, the share of it that is done), on a terminal only; printed lines stay above."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn())
+    more = {"transient": True, "disable": not console.is_terminal, "redirect_stdout": sys.stdout.isatty()}
+    with Progress(*columns, console=console, **more) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda what, share: bar.update(task, description=what, completed=share)

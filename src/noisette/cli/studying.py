@@ -1,0 +1,252 @@
+"""The verb study."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from noisette.cli.frame import Settings, app, as_settings, fail
+from noisette.errors import UserError
+from noisette.views import terminal
+
+if TYPE_CHECKING:
+    from noisette.experiment.jobs import Folder, Job
+    from noisette.experiment.studies import Study
+
+LIST = "list"
+GOES_ON = "interrupted, all that was done is kept; the same command goes on"
+
+
+@app.command
+def study(
+    what: str,
+    /,
+    *,
+    data: Annotated[list[str] | None, Parameter(negative=())] = None,
+    budget: Literal["quick", "standard", "long"] | None = None,
+    seeds: int | None = None,
+    values: Annotated[list[str] | None, Parameter(negative=())] = None,
+    of: Path | None = None,
+    out: Path | None = None,
+    workers: int = 1,
+    storage: str | None = None,
+    search: Annotated[bool, Parameter(negative=())] = False,
+    minutes: float | None = None,
+    settings: Settings = None,
+    worker: Annotated[bool, Parameter(show=False, negative=())] = False,
+) -> None:
+    """Answer a question by trying: train every setting a few times, measure, and report what differs beyond chance.
+
+    `noisette study list` names the questions. Each run is an ordinary run folder. What was interrupted or killed goes
+    on with the same command, or with the study's folder instead of its name.
+
+    Parameters
+    ----------
+    what
+        The name of a study, a .toml file of your own, the folder of a study that was begun, or list.
+    data
+        Other data than the study's own; twice or more for a study that compares data.
+    budget
+        How long it may take: quick is a quarter of an hour at most on two cores. quick by default.
+    seeds
+        Runs of each setting; more of them later go on with the same study.
+    values
+        Other values of a factor: --values T=100,200,500. More factors by giving it again.
+    of
+        For best-of: the folder of the study whose fastest settings are trained on.
+    out
+        The folder; runs/study-NAME by default.
+    workers
+        Processes that share the work, and the cores.
+    storage
+        A database for workers on several machines, postgresql+psycopg://USER@HOST/DATABASE: the same command on each
+        joins in. The folder must then be one that all of them see.
+    search
+        Do not try every setting: search for the best one for so many --minutes, and keep its recipe.
+    minutes
+        How long to search; by default as the budget says.
+    """
+    if workers < 1:
+        raise UserError(f"--workers must be 1 or more, not {workers}")
+    if minutes is not None and not (search and 0 < minutes < float("inf")):
+        raise UserError("--minutes is for --search, and must be more than 0")
+    if what == LIST:
+        _list()
+        return
+    folder = _folder(what, data, budget, seeds, values, of, out, settings)
+    if worker:
+        _work(folder, storage, search, minutes, os.getppid())
+        return
+    chosen = _begin(folder)
+    if workers > 1:
+        _share(folder, workers, storage, search, minutes)
+    else:
+        _work(folder, storage, search, minutes)
+    _conclude(folder, chosen, storage, search)
+
+
+def _list() -> None:
+    from noisette.experiment.jobs import jobs
+    from noisette.experiment.studies import known
+
+    for name, found in known().items():
+        count = len(jobs(found)) if found.factors else 0
+        took = found.chosen.took
+        long = f", {took:g} min on two cores" if took is not None else ""
+        runs = f"{count} runs{long} at {found.budget}" if count else f"trains the {found.takes} fastest of another on"
+        print(f"{name:<20} {found.question}\n{'':<20} {runs}")
+
+
+def _folder(
+    what: str,
+    data: list[str] | None,
+    budget: str | None,
+    seeds: int | None,
+    values: list[str] | None,
+    of: Path | None,
+    out: Path | None,
+    settings: list[str] | None,
+) -> Folder:
+    """The study's folder, with the study in it as it was asked for."""
+    from noisette.experiment import studies
+    from noisette.experiment.jobs import Folder, going_on
+
+    choices = {"data": data or (), "budget": budget, "seeds": seeds, "values": values or ()}
+    if (begun := Folder(Path(what))).exists:
+        if any((data, budget, values, of, out, settings)):
+            raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
+        begun.settle(studies.chosen(begun.read(), seeds=seeds))
+        return begun
+    asked = studies.chosen(studies.load(what), **choices, given=as_settings(settings))  # type: ignore[arg-type]
+    if bool(asked.takes) != (of is not None):
+        raise UserError(
+            f"{what}: it trains on what an earlier study found: --of runs/study-NAME"
+            if asked.takes
+            else f"{what}: --of is for studies that train on the fastest settings of another, best-of"
+        )
+    if of is not None:
+        from noisette.tasks.study import fastest
+
+        asked = going_on(asked, of, Folder(of).read(), fastest(of, asked.takes))
+    place = Folder(out or Path("runs") / f"study-{asked.name}")
+    place.settle(asked)
+    return place
+
+
+def _begin(folder: Folder) -> Study:
+    """Looks at the study before anything is trained, and says what will be done."""
+    from noisette.experiment.jobs import jobs
+    from noisette.tasks import study_run
+    from noisette.tasks.study import left
+
+    chosen = folder.read()
+    study_run.check(chosen)
+    every = len(jobs(chosen))
+    done = every - len(left(folder, chosen))
+    went = f", {done} of them done" if done else ""
+    print(f"{chosen.title}: {every} runs, {chosen.seeds} of each setting{went}, into {folder.path}", flush=True)
+    return chosen
+
+
+# --- working ------------------------------------------------------------------------------------------------------
+
+
+def _work(folder: Folder, storage: str | None, search: bool, minutes: float | None, parent: int | None = None) -> None:
+    """Works in this process; with a `parent`, silently given up when that process is gone."""
+    from noisette.tasks import study_queue, study_search, train
+
+    url, chosen = study_queue.database(folder, storage), folder.read()
+    try:
+        with train.stop_on_signals() as asked, terminal.doing() as doing:
+
+            def stopped() -> int:
+                orphaned = parent is not None and os.getppid() != parent
+                return signal.SIGTERM if orphaned else asked()
+
+            ended = _teller(folder, chosen)
+            if search:
+                span = minutes or chosen.chosen.search
+                study_search.search(folder, url, span, stopped, doing, ended)
+            else:
+                study_queue.work(folder, url, stopped, doing, ended)
+    except (train.Interrupted, study_queue.Stop) as stop:
+        if parent is not None:
+            sys.exit(128 + stop.number)
+        fail(GOES_ON, 128 + stop.number)
+
+
+def _teller(folder: Folder, chosen: Study) -> Callable[[Job], None]:
+    """Prints a line for each run that ended."""
+    from noisette.experiment.jobs import jobs
+    from noisette.tasks.study import NUMBERS, left, of_job
+    from noisette.views.table import number
+
+    every = len(jobs(chosen))
+
+    def tell(job: Job) -> None:
+        first = of_job(folder, chosen, job)[0]
+        said = f"failed: {first.reason}"
+        if first.state == "finished":
+            seconds = first.numbers.get("seconds_train") or 0.0
+            found = [(NUMBERS[key][0], first.numbers.get(key)) for key in chosen.answers[:2]]
+            said = ", ".join([f"{seconds:,.0f} s", *(f"{name} {number(v)}" for name, v in found if v is not None)])
+        print(f"{every - len(left(folder, chosen)):>3}/{every}  {job.name}: {said}", flush=True)
+
+    return tell
+
+
+def _share(folder: Folder, workers: int, storage: str | None, search: bool, minutes: float | None) -> None:
+    """The same command in several processes, which share the cores; waits for them."""
+    from noisette.tasks import machine, study_queue
+
+    study_queue.deal_out(folder, study_queue.database(folder, storage), search)
+    words = [sys.executable, "-m", "noisette.cli", "study", str(folder.path), "--worker"]
+    words += ["--storage", storage] if storage else []
+    words += ["--search"] if search else []
+    words += ["--minutes", str(minutes)] if minutes else []
+    threads = str(max(1, machine.cores() // workers))
+    shared = {name: os.environ.get(name, threads) for name in machine.NAMED}
+    processes = [subprocess.Popen(words, env={**os.environ, **shared}) for _ in range(workers)]
+    try:
+        codes = [process.wait() for process in processes]
+    except KeyboardInterrupt:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        fail(GOES_ON, 128 + signal.SIGINT)
+    worst = max(codes)
+    if worst > 128:
+        fail(GOES_ON, worst)
+    if worst > 0:
+        sys.exit(worst)  # the worker has said why
+
+
+def _conclude(folder: Folder, chosen: Study, storage: str | None, search: bool) -> None:
+    """The report, and where it is."""
+    from noisette.tasks.study import left, results
+
+    if search:
+        from noisette.tasks import study_queue, study_search
+        from noisette.views.table import number
+
+        for one in study_search.best(folder, study_queue.database(folder, storage)):
+            print(f"{number(one.mean):>10}  {one.setting.label}, {len(one.values)} runs")
+        print(f"Recipe  {folder.best_path} (noisette train DATA --recipe {folder.best_path})")
+    elif missing := left(folder, chosen):
+        count = len(missing)
+        raise UserError(f"{folder.path}: {count} runs are left, as workers were killed: the same command goes on")
+    failed = sum(result.state == "failed" for result in results(folder.path))
+    if failed:
+        print(f"{failed} results are missing, as their runs failed: the report says why")
+    from noisette.views import study as reporting
+
+    print(f"Report  {reporting.report(folder.path)}")
+    print(f"Table   {folder.results_path}")

@@ -1,0 +1,178 @@
+"""One run of a study, from nothing or from wherever it was left: trained, sampled in all its ways, and measured."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from noisette.data import load
+from noisette.data.spec import DataSpec
+from noisette.diffusion.denoisers import NetDenoiser
+from noisette.diffusion.schedules import TerminalSignalWarning
+from noisette.errors import UserError, nearest
+from noisette.experiment import build, ways
+from noisette.experiment.config import merge
+from noisette.experiment.files import locked
+from noisette.experiment.jobs import Folder, Job, jobs
+from noisette.experiment.runs import Run
+from noisette.experiment.studies import Study
+from noisette.tasks import study_measures, train
+from noisette.tasks.evaluate import evaluate
+from noisette.tasks.judge import Judge
+from noisette.tasks.rows import METRICS, refusal
+from noisette.tasks.study import MEASURED, NUMBERS, is_done, opened, protocol
+
+Stopped = Callable[[], int]
+"""Asked now and then; a signal's number instead of 0 ends the work, with a checkpoint."""
+
+Watch = Callable[[str, float], None]
+"""Called with (what is being done, the share of it that is done)."""
+
+
+class Busy(Exception):
+    """Another worker has this run."""
+
+
+def carry_out(folder: Folder, study: Study, job: Job, stopped: Stopped, watch: Watch) -> bool:
+    """Does all that is left to do for a job; whether there was anything.
+
+    A training that cannot go on (a loss that is not finite, not enough memory) is a result: the run is marked as
+    failed, with the reason.
+
+    Raises:
+        Busy: another worker has it.
+        Interrupted: `stopped` said so; all that was done is kept.
+        UserError: what is not the setting's fault: data that are gone, a full disk.
+    """
+    def here(what: str, share: float) -> None:
+        watch(f"{job.name}: {what}", share)
+
+    try:
+        with locked(folder.lock(job)), warnings.catch_warnings():
+            warnings.simplefilter("ignore", TerminalSignalWarning)  # it is one of the numbers
+            run = opened(folder.run(job))
+            if run is not None and is_done(run, study, job):
+                return False
+            run = _trained(folder, study, job, run, stopped, here)
+            if run.finished:
+                _measure(run, study, job, stopped, here)
+            return True
+    except BlockingIOError:
+        raise Busy from None
+
+
+# --- training -----------------------------------------------------------------------------------------------------
+
+
+def _trained(folder: Folder, study: Study, job: Job, run: Run | None, stopped: Stopped, watch: Watch) -> Run:
+    """The run at the end of its budget, or marked as failed."""
+    path, data = folder.run(job), None
+    if run is None:
+        shutil.rmtree(path, ignore_errors=True)  # the beginning of one that was killed
+        if study.continues:
+            run = _taken_on(Folder(Path(study.continues)), study, job, path)
+        else:
+            source, settings = source_of(job)
+            run, data = train.start(source, settings, study.recipe or None, path)
+    if run.finished:
+        return run
+    try:
+        for step in train.train(run, data, stopped):
+            watch("training", step.progress)
+    except UserError as error:
+        if run.meta.get("state") != "failed":
+            raise
+        run.update_meta(reason=str(error).removeprefix(f"{run.path}: "))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        run.update_meta(state="failed", reason="not enough memory")
+    return Run.open(path)
+
+
+def source_of(job: Job) -> tuple[str, dict[str, Any]]:
+    """(where a job's data come from, its other settings)."""
+    data = dict(job.settings["data"])
+    return data.pop("source"), {**job.settings, "data": data}
+
+
+def _taken_on(earlier: Folder, study: Study, job: Job, path: Path) -> Run:
+    """A copy of a finished run of another study, with the budget of this one on top."""
+    source = Run.open(earlier.run(job))
+    if not source.finished:
+        raise UserError(f"{source.path}: not finished, so it cannot be trained on: noisette study {earlier.path}")
+    copy = path.with_name(f".taking-{path.name}")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("eval", "report.html", ".lock"))
+    train.continued(Run.open(copy), study.chosen.train).update_meta(**{MEASURED: {}})
+    copy.rename(path)
+    return Run.open(path)
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -> None:
+    """Evaluates what is drawn in each way, and adds what the study itself measures to the run's facts."""
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if number := stopped():
+            raise train.Interrupted(run, run.checkpoint().step, number)
+        watch(stage, done / max(total, 1))
+
+    begun, how = time.perf_counter(), protocol(study, job)
+    kept = run.meta.get(MEASURED, {})
+    if kept.get("protocol") != how:
+        kept = {"protocol": how, "ways": {}, "seconds": 0.0}
+    missing = [way for way in job.ways if way not in kept["ways"]]
+    drawn = tuple(way for way in missing if way and not ways.is_path(way))
+    metrics = [metric for metric in study.measure if metric in METRICS]
+    for using in ((),) * ("" in missing) + (drawn,) * bool(drawn):
+        if metrics:
+            evaluate(run, how["samples"], metrics, using, study.features, seed=how["seed"], progress=progress)
+    model, _ = build.trained(run)
+    asked = [measure for measure in study.measure if measure in study_measures.MEASURES]
+    found: dict[str, dict[str, Any]] = {way: {} for way in missing}
+    whole: dict[str, Any] = {}
+    if isinstance(model, NetDenoiser):
+        data = build.data(run)
+        judge = Judge(data, run.config.data, study.features, progress)
+        whole = study_measures.whole(run, model, data, asked, progress).told()
+        for way in found:
+            if way:
+                found[way] = study_measures.of_way(run, model, data, judge, way, asked, progress).told()
+    seconds = kept["seconds"] + time.perf_counter() - begun
+    done = {**kept, "ways": {**kept["ways"], **found}, "whole": whole, "seconds": round(seconds, 1)}
+    run.update_meta(**{MEASURED: done})
+
+
+# --- before anything is trained -----------------------------------------------------------------------------------
+
+
+def check(study: Study) -> None:
+    """Looks at every setting on its data, before anything is trained. Raises UserError for what is wrong."""
+    known = (*METRICS, *study_measures.MEASURES)
+    for metric in study.measure:
+        if metric not in known:
+            raise UserError(f'{study.name}: measure: unknown "{metric}"{nearest(metric, known)}')
+    for answer in study.answers:
+        if answer not in NUMBERS:
+            raise UserError(f'{study.name}: answers: unknown number "{answer}"{nearest(answer, NUMBERS)}')
+    if why := refusal([m for m in study.measure if m in METRICS], study.chosen.samples, 0):
+        raise UserError(f"{study.name}: {why}")
+    if study.continues:
+        return  # what was trained before was looked at before
+    for job in jobs(study, seeds=[0]):
+        source, settings = source_of(job)
+        data = load(DataSpec(**build.data_settings(source, study.recipe or None, settings).model_dump()))
+        shape = train.shape_of(data)
+        config = build.resolve(shape, study.recipe or None, merge(settings, {"data.source": source}))
+        build.check(config, shape)
+        for way in job.ways:
+            if way and not ways.is_path(way):
+                build.check(config.changed({"sample": ways.settings_of(way)}, f"{study.name}: {way}"), shape)
+
