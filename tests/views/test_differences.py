@@ -9,8 +9,9 @@ from typing import Any
 import evaluations
 import numpy as np
 
+from noisette.metrics.effects import LEVEL
 from noisette.views import scores, verdicts
-from noisette.views.differences import LEVEL, differences, questions
+from noisette.views.differences import differences, questions
 from noisette.views.scores import Score
 
 

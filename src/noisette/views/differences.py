@@ -6,12 +6,11 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from noisette.metrics.effects import holm
+from noisette.experiment.config import ONE_CALL
 from noisette.views.scores import REAL_NAMES, Score, Z, order
-
-LEVEL = 0.05
-"""The chance, over all comparisons together, that even one difference is called real and is none."""
 
 WARNINGS = ("memory_closer", "memory_copied")
 """Metrics that warn of something and rank nothing: they stand side by side and are not tested."""
@@ -61,6 +60,8 @@ def questions(
 ) -> list[Question]:
     """What can be compared: for each metric one reference, one way of drawing and one protocol, those of most runs.
 
+    What draws in one call has no other way, and stands beside any.
+
     Args:
         found: the scores of each run that speak for it, without those of real pictures.
         data: what tells each run's data from other data.
@@ -75,9 +76,11 @@ def questions(
             continue
         reference = _reference(metric, [s for _, s in rows])
         rows = [(run, s) for run, s in rows if (s.reference, s.space) == reference]
-        chosen = _most([s.label for _, s in rows], own) if label is None or metric == "bits" else label
-        here = {run: s for run, s in rows if s.label == chosen}
-        if not here:
+        labels = [s.label for _, s in rows]
+        drawn = [one for one in labels if one != ONE_CALL] or labels
+        chosen = _most(drawn, own) if label is None or metric == "bits" else label
+        here = {run: s for run, s in rows if s.label in (chosen, ONE_CALL)}
+        if not any(s.label == chosen for s in here.values()):
             continue
         made.append(_question(metric, chosen, here, rows, data, others=label is None))
     return made
@@ -177,7 +180,8 @@ def differences(asked: Sequence[Question]) -> list[Difference]:
         known = {run: s for run, s in question.scores.items() if s.error is not None and s.better}
         for a, b in itertools.combinations(known, 2):
             found.append(_difference(question, a, b))
-    return _holm(found)
+    real = holm([d.p for d in found])
+    return [replace(d, real=ok) for d, ok in zip(found, real, strict=True)]
 
 
 def _difference(question: Question, a: int, b: int) -> Difference:
@@ -190,14 +194,3 @@ def _difference(question: Question, a: int, b: int) -> Difference:
     error = math.hypot(one.error or 0.0, two.error or 0.0)
     p = math.erfc(abs(gap) / error / math.sqrt(2)) if error else 1.0  # no spread at all says nothing of the noise
     return Difference(question, a, b, abs(gap), Z * error, p)
-
-
-def _holm(found: Sequence[Difference]) -> list[Difference]:
-    """Marks as real what Holm's step-down method (1979) rejects at LEVEL, so that all of them hold together."""
-    ranked = sorted(range(len(found)), key=lambda i: found[i].p)
-    real = set()
-    for rank, i in enumerate(ranked):
-        if found[i].p > LEVEL / (len(found) - rank):
-            break
-        real.add(i)
-    return [Difference(d.question, d.a, d.b, d.by, d.half, d.p, real=i in real) for i, d in enumerate(found)]

@@ -1,0 +1,154 @@
+"""A whole small study, made up: its page answers, asks nothing of anywhere, and its numbers are in a file."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import evaluations
+import pytest
+from pages import Page, self_contained
+from run_maker import SMALL, maker
+
+from noisette.errors import UserError
+from noisette.experiment.config import merge
+from noisette.experiment.jobs import Folder, jobs
+from noisette.experiment.runs import Run
+from noisette.experiment.studies import parse
+from noisette.tasks import study as engine
+from noisette.views import study as view
+from noisette.views.study.table import lines
+
+STUDY: dict[str, Any] = {
+    **{"name": "schedules", "title": "Noise schedules", "question": "Which noise schedule gives the better samples?"},
+    **{"about": ["A schedule says how fast noise grows."], "base": SMALL, "seeds": 3},
+    "factors": [{"label": "schedule", "key": "schedule.name", "values": ["cosine", "linear"]}],
+    "budgets": {"quick": {"train": {"images": 2560}, "samples": 2048}},
+    **{"measure": ["fid", "bits"], "ways": ["ddim:20"], "answers": ["fid", "bits"]},
+    "figures": ["curves", "samples", "dots", "tradeoff", "loss_by_t", "grad_norm", "paths"],
+}
+FID = {"cosine": (0.0, 0.4, -0.4), "linear": (8.0, 8.6, 7.4)}
+"""What moves each seed's distances, in standard errors of its samples."""
+
+
+def study_folder(place: Path, **changes: Any) -> Folder:
+    """A study whose six trainings are done and measured."""
+    make, folder = maker(place), Folder(place)
+    study = parse({**STUDY, **changes}, "test")
+    place.mkdir(parents=True, exist_ok=True)
+    folder.study_path.write_text(study.to_toml())
+    for job in jobs(study):
+        setting = job.name.rsplit("-seed-", 1)[0]
+        run = make(job.name, settings=merge({"schedule.name": setting}, {"train.seed": job.seed}), shift=None)
+        rows = [*evaluations.drawn("ddim:20", FID[setting][job.seed], step=20), *evaluations.bits(20)]
+        run.save_evaluation("all", {"version": 1, "rows": [*evaluations.real(), *rows]})
+        measured(run, study, job)
+    return folder
+
+
+def measured(run: Run, study: Any, job: Any) -> None:
+    kept = {"protocol": engine.protocol(study, job), "ways": {way: {} for way in job.ways}, "seconds": 30.0}
+    run.update_meta(**{engine.MEASURED: kept})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    folder = study_folder(tmp_path_factory.mktemp("study") / "schedules")
+    view.report(folder.path)
+    return folder
+
+
+def text_of(page: Page) -> str:
+    text = re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", page.source[page.source.index("<body>") :]))
+    return text.replace("&#39;", "'").replace("\u00a0", " ")
+
+
+def test_the_page_is_whole_and_self_contained(whole: Folder) -> None:
+    page = Page(whole.report_path)
+    self_contained(page)
+    assert not re.search(r"https?://", re.sub(r'xmlns(:xlink)?="[^"]*"', "", page.source))
+    assert [a["id"] for a in page.all("section")] == [
+        *("findings", "numbers", "samples", "curves", "levels", "paths", "how")
+    ]
+    assert page.texts["h1"] == ["Noise schedules"] and 'class="missing"' not in page.source
+    assert all(len(str(p.get("alt"))) > 10 for p in page.all("img"))
+
+
+def test_it_answers_the_question_from_the_numbers(whole: Folder) -> None:
+    text = text_of(Page(whole.report_path))
+    assert text.index("Which noise schedule gives the better samples?") < text.index("cosine beat linear by 2.8")
+    assert re.search(r"cosine beat linear by 2\.8 (± 0\.\d|\[.*?\]) over 3 seeds \(Fréchet distance; lower is better\)", text)
+    assert "No difference beyond the noise between cosine and linear (bits/dim" in text.replace("linear and cosine", "cosine and linear")
+    assert "2 differences" in text or "3 differences" in text
+    assert "6 of 6" in text and "2 cores of Abacus" in text and "a classifier trained on the data's own labels" in text
+    assert "2,048 drawn to be measured" in text and "noisette study" in text
+
+
+def test_every_setting_draws_the_same_seeds(whole: Folder) -> None:
+    alts = [str(p["alt"]) for p in Page(whole.report_path).all("img")]
+    for setting in ("cosine", "linear"):
+        assert sum(alt.startswith(f"{setting}, picture") for alt in alts) == 8 + 9  # samples, and a path
+
+
+def test_the_table_has_what_was_measured_and_no_more(whole: Folder) -> None:
+    source = Page(whole.report_path).source
+    heads = re.findall(r'<th scope="col">(.*?)</th>', source, re.DOTALL)
+    said = " ".join(heads)
+    for name in ("Fréchet distance", "time to train", "training speed", "time to draw 36 samples", "bits/dim of held-out"):
+        assert name in said
+    assert "smoothness" not in said and "length of a path" not in said
+    assert "3 seeds" in text_of(Page(whole.report_path))
+
+
+def test_the_curves_have_both_settings(whole: Folder) -> None:
+    page = Page(whole.report_path)
+    alts = [str(a["aria-label"]) for _, a in page.tags if a.get("role") == "img"]
+    for title in ("Training loss", "Held-out loss", "Norm of the gradient", "Loss by noise level", "Fréchet distance"):
+        assert any(alt.startswith(title) and "cosine" in alt and "linear" in alt for alt in alts), title
+
+
+def test_the_numbers_are_in_a_file(whole: Folder) -> None:
+    with whole.results_path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["setting"], r["schedule"], r["seed"], r["way"], r["state"]) for r in rows] == [
+        (setting, setting, str(seed), "ddim:20", "finished") for setting in ("cosine", "linear") for seed in range(3)
+    ]
+    for row, result in zip(rows, engine.results(whole.path), strict=True):
+        assert float(row["fid"]) == result.numbers["fid"] and float(row["fid_error"]) == result.errors["fid"]
+        assert row["run"] == result.run.name and "smoothness" not in row
+
+
+def test_the_same_runs_give_the_same_page(whole: Folder) -> None:
+    before = whole.report_path.read_text(encoding="utf-8")
+    view.report(whole.path)
+    assert whole.report_path.read_text(encoding="utf-8") == before
+
+
+def test_failed_and_missing_trainings_are_told(whole: Folder, tmp_path: Path) -> None:
+    place = Folder(tmp_path / "study")
+    shutil.copytree(whole.path, place.path)
+    Run.open(place.path / "runs" / "linear-seed-1").update_meta(state="failed", reason="the loss is not a number at step 9")
+    shutil.rmtree(place.path / "runs" / "linear-seed-2")
+    page = Page(view.report(place.path))
+    self_contained(page)
+    text = text_of(page)
+    assert "1 of 3 seeds of linear diverged." in text and "1 of 6 trainings are not finished yet." in text
+    assert "Of linear only 1 seed finished" in text and "beat" not in text
+    assert "the loss is not a number at step 9" in text and "1 of 3 seeds" in text
+
+
+def test_a_study_of_which_nothing_is_done_says_so(tmp_path: Path) -> None:
+    place = Folder(tmp_path / "study")
+    place.path.mkdir()
+    place.study_path.write_text(parse(STUDY, "test").to_toml())
+    text = text_of(Page(view.report(place.path)))
+    assert "Nothing that the question asks for has been measured yet." in text and "0 of 6" in text
+    assert len(lines(engine.results(place.path)).splitlines()) == 1 + 6
+
+
+def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not the folder of a study"):
+        view.report(tmp_path)
