@@ -139,7 +139,7 @@ class Run:
         label = None if labels is None else int(labels[0])
         null = len(shape.classes)
         path = _interpolate.interpolate(
-            self.denoiser(), chosen, shape.x, between, count, kind=kind, label=label, null=null
+            build.trained(self._run)[0], chosen, shape.x, between, count, kind=kind, label=label, null=null
         )
         used = _interpolate.without_chance(chosen).model_dump(mode="json")
         return Samples(path.x, [between[0]] * count, labels, shape.classes, {**used, "between": between, "kind": kind})
@@ -154,8 +154,15 @@ class Run:
         return found.finding, _explained.save(found, key, Path(out) if out else self._run.figures)
 
     def denoiser(self, weights: str = "ema", at: int | None = None) -> NetDenoiser:
-        """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler."""
-        return build.trained(self._run, weights, at)[0]
+        """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler.
+
+        Raises:
+            UserError: the run is a GAN.
+        """
+        model = build.trained(self._run, weights, at)[0]
+        if not isinstance(model, NetDenoiser):
+            raise UserError(f"{self.path}: a GAN has no denoiser: sample() draws with its generator")
+        return model
 
     def evaluate(self, samples: int = 2048, **settings: Any) -> list[dict[str, Any]]:
         """Measures the run against real images; settings as in noisette.tasks.evaluate.evaluate. The rows found."""
@@ -197,6 +204,7 @@ def train(
     data: str | Path,
     *,
     out: str | Path | None = None,
+    kind: str | None = None,
     recipe: str | None = None,
     minutes: float | None = None,
     steps: int | None = None,
@@ -209,6 +217,7 @@ def train(
     Args:
         data: a data set's name, a folder, a file.
         out: the run folder; runs/<data>-<number> when None.
+        kind: diffusion, the default, or gan.
         recipe: a recipe's name or file; chosen by the data's shape when None.
         minutes, steps, images: the budget, one of them; 2 minutes when none is given.
         settings: anything else, {"optim.lr": 1e-3, "data": {"classes": ["cat", "dog"]}}.
@@ -218,7 +227,8 @@ def train(
         UserError: in one line, whatever the caller can mend.
     """
     budget = {"minutes": minutes, "steps": steps, "images": images}
-    given = {f"train.{name}": value for name, value in budget.items() if value is not None}
+    given: dict[str, Any] = {f"train.{name}": value for name, value in budget.items() if value is not None}
+    given |= {"kind": kind} if kind else {}
     run, loaded = _train.start(str(data), merge(settings or {}, given), recipe, out)
     return Run(_follow(run, loaded, watch))
 

@@ -36,7 +36,8 @@ def sample(
 ) -> None:
     """Draw samples from a run. What is not given is as the run's recipe says.
 
-    Sample k depends on its seed alone: -n 4 gives the first four of -n 36.
+    Sample k depends on its seed alone: -n 4 gives the first four of -n 36. A GAN draws in one call, so that of the
+    sampler's settings none applies to it.
 
     Parameters
     ----------

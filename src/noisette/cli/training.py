@@ -13,6 +13,7 @@ from noisette.cli.frame import (
     Flip,
     Grayscale,
     ImageSize,
+    Kind,
     PerClass,
     Recipe,
     Settings,
@@ -68,6 +69,7 @@ def train(
     minutes: Annotated[float | None, Parameter(group=budget_group)] = None,
     steps: Annotated[int | None, Parameter(group=budget_group)] = None,
     images: Annotated[int | None, Parameter(group=budget_group)] = None,
+    kind: Kind = None,
     recipe: Recipe = None,
     out: Path | None = None,
     classes: Classes = None,
@@ -107,7 +109,7 @@ def train(
     """
     training = {"minutes": minutes, "steps": steps, "images": images}
     training |= {"precision": precision, "seed": seed, "eval_every": eval_every, "tensorboard": tensorboard}
-    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, **training)
+    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, kind, **training)
     _train(*_begin(data, tree, recipe, out))
 
 
@@ -187,6 +189,7 @@ def check(
     /,
     *,
     minutes: float = 2.0,
+    kind: Kind = None,
     recipe: Recipe = None,
     classes: Classes = None,
     per_class: PerClass = None,
@@ -206,7 +209,7 @@ def check(
     """
     if not 0 < minutes < float("inf"):
         raise UserError("--minutes must be more than 0")
-    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip)
+    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, kind)
     from noisette.tasks.check import check as preflight
     from noisette.views.preflight import describe
 

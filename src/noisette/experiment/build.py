@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import importlib
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,8 @@ from noisette.data.spec import DataSpec, ImageData
 from noisette.diffusion import denoisers, objectives, samplers, schedules
 from noisette.errors import UserError, nearest
 from noisette.experiment.config import (
+    CONCERNS,
+    SECTIONS,
     Config,
     DataConfig,
     NetConfig,
@@ -32,7 +35,14 @@ from noisette.experiment.config import (
     read_toml,
 )
 from noisette.experiment.runs import Run, Shape
+from noisette.nets.gan import Gan, Generator, matching
 from noisette.nets.unet import UNet
+
+Model = denoisers.NetDenoiser | Generator
+"""What draws: a denoiser, step by step, or the generator of a GAN, in one call."""
+
+GENERATOR = "generator."
+"""What the names of a generator's weights begin with, in the checkpoints of a GAN."""
 
 
 @contextlib.contextmanager
@@ -91,8 +101,14 @@ def _recipe_tree(recipe: str, labels: bool = True) -> dict[str, Any]:
 
 def data_settings(source: str, recipe: str | None, settings: Mapping[str, Any]) -> DataConfig:
     """The data section alone, which must be known before the data's shape can choose a recipe. Raises UserError."""
-    tree = _recipe_tree(recipe) if recipe else {}
-    return parse(merge(merge(tree, settings), {"data.source": source}), "settings").data
+    return parse(merge(_layers(recipe, settings), {"data.source": source}), "settings").data
+
+
+def _layers(recipe: str | None, settings: Mapping[str, Any], labels: bool = True) -> dict[str, Any]:
+    """A recipe with the settings on top; of the recipe, what concerns the kind of model that is asked for."""
+    tree = {**_recipe_tree(recipe, labels), "recipe": recipe} if recipe else {}
+    told = CONCERNS.get(str(settings.get("kind", tree.get("kind", "diffusion"))), SECTIONS)
+    return merge({key: value for key, value in tree.items() if key in told or key not in SECTIONS}, settings)
 
 
 def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Config:
@@ -102,11 +118,13 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
         UserError: an unknown recipe, a setting that is unknown or out of range.
     """
     name = recipe or recipe_for(shape)
-    config = parse(merge(merge(_recipe_tree(name), {"recipe": name}), settings), "settings")
+    config = parse(_layers(name, settings), "settings")
     if not conditional(config, shape):
-        config = parse(merge(merge(_recipe_tree(name, labels=False), {"recipe": name}), settings), "settings")
+        config = parse(_layers(name, settings, labels=False), "settings")
     if not any((config.train.minutes, config.train.steps, config.train.images)):
         config = config.changed({"train.minutes": 2.0})
+    if config.kind == "gan":
+        return config.changed({"gan.channels": config.gan.channels or _matched(config, shape)})
     return config.changed({"objective.space": space(config), "objective.weight": weight(config)})
 
 
@@ -178,6 +196,34 @@ def denoiser(config: Config, shape: Shape) -> denoisers.NetDenoiser:
         )
 
 
+def gan(config: Config, shape: Shape) -> Gan:
+    """A generator and its critic with fresh weights, seeded by train.seed, in float32."""
+    with torch.random.fork_rng(devices=[]), as_user_errors("gan"):
+        torch.random.default_generator.manual_seed(config.train.seed)
+        channels = config.gan.channels or _matched(config, shape)
+        return Gan(config.gan.z, shape.x, channels=channels, classes=_classes(config, shape))
+
+
+def _classes(config: Config, shape: Shape) -> int:
+    """How many labels the net is told, 0 for none."""
+    return len(shape.classes) if conditional(config, shape) else 0
+
+
+def _matched(config: Config, shape: Shape) -> int:
+    """The channels at which a GAN has as many weights as the U-Net of the settings."""
+    with torch.device("meta"):
+        weights = sum(p.numel() for p in backbone(config.net, shape).parameters())
+    return matching(weights, config.gan.z, shape.x, _classes(config, shape))
+
+
+def learning(config: Config, shape: Shape) -> nn.Module:
+    """All that learns in a run, as shapes without numbers."""
+    with torch.device("meta"):
+        if config.kind == "gan":
+            return gan(config, shape)
+        return backbone(config.net, shape, config.objective.learn_variance)
+
+
 def computing(model: denoisers.NetDenoiser, train: TrainConfig, compiled: bool = False) -> denoisers.NetDenoiser:
     """The denoiser that does the work of `model`, which is float32, in the precision and layout of the settings.
 
@@ -243,8 +289,13 @@ def times(config: Config) -> objectives.Times:
 
 def check(config: Config, shape: Shape) -> None:
     """Builds everything once, so that a wrong setting is told before a run folder exists. Raises UserError."""
-    with torch.device("meta"):
-        backbone(config.net, shape, config.objective.learn_variance)
+    learning(config, shape)
+    device(config.train.device)
+    if config.kind == "gan":
+        numbers = math.prod(shape.x)
+        if config.gan.z > numbers:
+            raise UserError(f"gan.z: {config.gan.z} is more than the {numbers} numbers of an image's noise")
+        return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", schedules.TerminalSignalWarning)
         denoiser_schedule = schedule(config.schedule)
@@ -264,7 +315,6 @@ def check(config: Config, shape: Shape) -> None:
         raise UserError("sample.variance: the net does not learn a variance: set objective.learn_variance too")
     with as_user_errors("sample"):
         samplers.time_grid(denoiser_schedule, config.sample.steps, config.sample.grid)
-    device(config.train.device)
 
 
 def try_distance(name: str, function: objectives.Distance) -> None:
@@ -308,17 +358,23 @@ def wrapped(denoiser: denoisers.Denoiser, config: SampleConfig, labels: Tensor |
     return denoiser
 
 
-def trained(run: Run, weights: str = "ema", at: int | None = None) -> tuple[denoisers.NetDenoiser, int]:
-    """(the run's denoiser, ready to sample on its device; the step of its checkpoint). Raises UserError."""
+def trained(run: Run, weights: str = "ema", at: int | None = None) -> tuple[Model, int]:
+    """(what draws, on the run's device; the step of its checkpoint). Raises UserError."""
     if weights not in ("ema", "raw"):
         raise UserError(f'unknown weights "{weights}"{nearest(weights, ("ema", "raw"))}')
     checkpoint = run.checkpoint(at)
     state = checkpoint.weights(weights)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", schedules.TerminalSignalWarning)
-        model = denoiser(run.config, run.shape)
+    model: Model
+    if run.config.kind == "gan":
+        model = net = gan(run.config, run.shape).generator
+        state = {key.removeprefix(GENERATOR): v for key, v in state.items() if key.startswith(GENERATOR)}
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", schedules.TerminalSignalWarning)
+            model = denoiser(run.config, run.shape)
+        net = model.backbone
     try:
-        model.backbone.load_state_dict(state)
+        net.load_state_dict(state)
     except RuntimeError:
         raise UserError(
             f"{checkpoint.path}: its weights do not fit the net of config.toml: restore that file"

@@ -134,6 +134,10 @@ class TrainConfig(Section):
         return self
 
 
+ONE_CALL = "one call"
+"""What stands for a sampler where there is none: a generator makes an image of noise in one call."""
+
+
 class SampleConfig(Section):
     """How samples are drawn when nothing else is said."""
 
@@ -146,6 +150,16 @@ class SampleConfig(Section):
     interval: tuple[float, float] = (0.0, 1.0)
     clip: Literal["static", "dynamic", "none"] = "static"
 
+    @property
+    def at_once(self) -> bool:
+        """Whether there is nothing to choose: no steps, no way from noise."""
+        return self.sampler == ONE_CALL
+
+    @property
+    def label(self) -> str:
+        """Its name in tables: "ddim:50"."""
+        return self.sampler if self.at_once else f"{self.sampler}:{self.steps}"
+
     @model_validator(mode="after")
     def _interval(self) -> SampleConfig:
         if not 0 <= self.interval[0] <= self.interval[1] <= 1:
@@ -153,11 +167,30 @@ class SampleConfig(Section):
         return self
 
 
+class GanConfig(Section):
+    """The GAN (kind = "gan"), see noisette.nets.gan and noisette.tasks.adversary; both of its nets learn alike.
+
+    z is how many numbers an image is made from; channels those of the finest feature maps, as many as give both nets
+    together the number of weights of the U-Net in [net] where none are given. r1 is the weight of the critic's
+    penalty, taken at every r1_every-th step; lr and betas are Adam's; ema is the decay of the generator's average.
+    """
+
+    z: int = Field(64, ge=1)
+    channels: int | None = Field(None, ge=1)
+    loss: Literal["logistic", "hinge"] = "logistic"
+    r1: float = Field(1.0, ge=0)
+    r1_every: int = Field(4, ge=1)
+    lr: float = Field(1e-3, gt=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.0, 0.99)
+    ema: float = Field(0.995, ge=0, lt=1)
+
+
 class Config(Section):
-    """All settings of a run."""
+    """All settings of a run; kind is what is trained, and decides which sections concern it (see CONCERNS)."""
 
     version: int = VERSION
     recipe: str = ""
+    kind: Literal["diffusion", "gan"] = "diffusion"
     data: DataConfig = DataConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     net: NetConfig = NetConfig()
@@ -165,10 +198,17 @@ class Config(Section):
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     sample: SampleConfig = SampleConfig()
+    gan: GanConfig = GanConfig()
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """The names of the sections that concern this kind of model."""
+        return CONCERNS[self.kind]
 
     def to_toml(self) -> str:
-        """The whole tree; a key whose value is None is left out."""
-        return tomli_w.dumps(_drop_none(self.model_dump(mode="json")))
+        """All that concerns the run; a key whose value is None is left out."""
+        told = {"version", "recipe", "kind", *self.sections}
+        return tomli_w.dumps(_drop_none(self.model_dump(mode="json", include=told)))
 
     def changed(self, tree: Mapping[str, Any], where: str = "settings") -> Config:
         """A copy with these values, given as a nested mapping or with dotted keys. Raises UserError."""
@@ -182,10 +222,30 @@ SECTIONS: dict[str, type[Section]] = {
 }
 BUDGETS = ("minutes", "steps", "images")
 
+CONCERNS: dict[str, tuple[str, ...]] = {
+    "diffusion": ("data", "schedule", "net", "objective", "optim", "train", "sample"),
+    "gan": ("data", "net", "gan", "train"),
+}
+"""Sections that concern each kind of model. In a GAN's [net] that is whether labels are told, and the size to match."""
+
+FIXED: dict[str, dict[str, Section]] = {
+    "diffusion": {"gan": GanConfig()},
+    "gan": {
+        "schedule": ScheduleConfig(),
+        "objective": ObjectiveConfig(),
+        "optim": OptimConfig(name="adamw"),
+        "sample": SampleConfig(sampler=ONE_CALL, steps=1, clip="none"),
+    },
+}
+"""What the other sections hold, whatever is said."""
+
+ALONE = {"precision": "fp32", "layout": "channels_first", "compile": "off"}
+"""How a GAN trains: the only choice where others may be measured."""
+
 
 def keys() -> list[str]:
     """Every settable key, dotted: "optim.lr"."""
-    return [f"{section}.{key}" for section, model in SECTIONS.items() for key in model.model_fields]
+    return ["kind", *(f"{section}.{key}" for section, model in SECTIONS.items() for key in model.model_fields)]
 
 
 def _drop_none(tree: dict[str, Any]) -> dict[str, Any]:
@@ -236,13 +296,35 @@ def parse(tree: Mapping[str, Any], where: str) -> Config:
                 if key not in SECTIONS[section].model_fields:
                     raise UserError(f'{where}: unknown key "{section}.{key}"{_nearest_key(section, key)}')
     try:
-        return Config.model_validate(tree)
+        config = Config.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
         raise UserError(f"{where}: {key}: {said[0].lower()}{said[1:]}{got}") from None
+    return config.model_copy(update=_of_kind(config, tree, where))
+
+
+def _of_kind(config: Config, tree: Mapping[str, Any], where: str) -> dict[str, Section]:
+    """The sections as this kind of model has them. Raises UserError for settings that do not concern it."""
+    gan = config.kind == "gan"
+    for section, fixed in FIXED[config.kind].items():
+        given = getattr(config, section)
+        for key in tree.get(section, {}):
+            if getattr(given, key) != getattr(fixed, key):
+                why = "does not concern a GAN" if gan else 'concerns a GAN alone, which needs kind = "gan"'
+                why += ", which draws in one call" if section == "sample" else ""
+                raise UserError(f"{where}: {section}.{key} {why}: leave it out")
+    if not gan:
+        return FIXED[config.kind]
+    train = config.train
+    for key, only in ALONE.items():
+        if getattr(train, key) not in ("auto", only):
+            raise UserError(f"{where}: train.{key}: a GAN trains with {only} alone, got {getattr(train, key)!r}")
+    if (train.micro_batch or train.batch) < train.batch:
+        raise UserError(f"{where}: train.micro_batch: a GAN's batches are never taken apart: leave it out")
+    return {**FIXED["gan"], "train": train.model_copy(update={**ALONE, "micro_batch": None, "label_dropout": 0.0})}
 
 
 def _nearest_key(section: str, key: str) -> str:
@@ -281,6 +363,9 @@ def overrides(pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         key, equals, text = pair.partition("=")
         section, dot, name = key.partition(".")
+        if equals and key == "kind":
+            tree[key] = text
+            continue
         if not equals or not dot:
             raise UserError(f'"{pair}": settings are written section.key=value, for example optim.lr=0.001')
         if section not in SECTIONS:

@@ -8,7 +8,7 @@ from typing import Any
 
 from noisette.errors import UserError
 
-SCALARS = ("loss", "val_loss", "grad_norm", "lr", "images_per_second")
+SCALARS = ("loss", "val_loss", "grad_norm", "lr", "images_per_second", "loss_critic", "real_logit", "fake_logit", "r1")
 
 
 def need() -> None:

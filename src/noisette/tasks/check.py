@@ -15,8 +15,7 @@ from noisette.experiment.config import Config, merge
 from noisette.experiment.runs import Shape
 from noisette.tasks import machine
 from noisette.tasks.estimate import Estimate, estimate
-from noisette.tasks.measure import Trial, settle
-from noisette.tasks.train import looks, shape_of
+from noisette.tasks.train import decided, looks, shape_of
 
 FEW_EPOCHS = 5.0
 
@@ -53,7 +52,7 @@ def check(
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source, "train.minutes": minutes}))
     build.check(config, shape)
     with machine.same_threads():
-        settled = settle(config, Trial(config, shape), patient=False)
+        settled = decided(config, shape, patient=False)
     resident = machine.resident(build.device(config.train.device))
     once, a_step = looks(settled.config, shape, len(data.held_out))
     expected = estimate(settled, shape, len(data.train), resident, once, a_step)
@@ -62,7 +61,7 @@ def check(
         shape=shape,
         statistics=stats,
         config=settled.config,
-        parameters=sum(p.numel() for p in build.denoiser(settled.config, shape).parameters()),
+        parameters=sum(p.numel() for p in build.learning(settled.config, shape).parameters()),
         estimate=expected,
         free=machine.free_memory(build.device(config.train.device)),
         notes=list(data.info.get("notes", [])),

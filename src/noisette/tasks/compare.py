@@ -49,7 +49,7 @@ class Noises:
     labels: NDArray[np.int64] | None
     settings: SampleConfig
 
-    def row(self, label: str, model: NetDenoiser, **changes: Any) -> Row:
+    def row(self, label: str, model: build.Model, **changes: Any) -> Row:
         """The pictures that a model makes of these noises, with some settings changed."""
         settings, shape = self.settings.model_copy(update=changes), self.run.shape
         x, _ = draw(model, settings, shape.x, self.seeds, self.labels, len(shape.classes), chunk=len(self.seeds))

@@ -21,6 +21,7 @@ from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
 from noisette.metrics import memory
 from noisette.metrics.symptoms import Symptom, Walk, absent, findings, symptoms
+from noisette.nets.gan import Generator
 from noisette.tasks import remedies
 from noisette.tasks.generate import Progress, Samples, generate, labels_for, settings_of
 
@@ -89,6 +90,7 @@ def diagnose(run: Run, drawn: Samples, data: ImageData) -> Diagnosis:
     settings = settings_of(run, **known)
     weights, step = drawn.settings["weights"], drawn.settings["checkpoint"]
     model, _ = build.trained(run, weights, step)
+    walks = not isinstance(model, Generator)  # else there is no way from noise to watch
     train = data.x[data.train]
     usual = data.train[np.linspace(0, len(train) - 1, min(len(train), REAL)).astype(np.int64)]
     try:
@@ -99,7 +101,7 @@ def diagnose(run: Run, drawn: Samples, data: ImageData) -> Diagnosis:
         found = symptoms(
             drawn.x,
             data.x[usual],
-            walk(run, model, settings, drawn.seeds[:WALKED]),
+            walk(run, model, settings, drawn.seeds[:WALKED]) if walks else None,
             drawn.labels,
             None if data.labels is None else data.labels[usual],
             judged,
@@ -111,7 +113,8 @@ def diagnose(run: Run, drawn: Samples, data: ImageData) -> Diagnosis:
         read, unseen_read = (labels[n.index[:, 0] % len(train)] for n in (near, others))
         lost = absent(read, drawn.labels, unseen_read, data.labels[rows], data.classes)
         found += [lost] if lost else []
-    case = remedies.Case(run, settings, weights, step, model.schedule.terminal_signal, len(train))
+    left = model.schedule.terminal_signal if walks else 0.0
+    case = remedies.Case(run, settings, weights, step, left, len(train))
     return Diagnosis(tuple(_finding(s, case) for s in findings(found)), tuple(found), len(drawn), drawn.settings)
 
 

@@ -6,8 +6,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 from noisette.experiment import build
 from noisette.experiment.config import Config
 from noisette.experiment.runs import Shape
@@ -69,8 +67,7 @@ def estimate(
 
 def _weights(config: Config, shape: Shape) -> int:
     """Bytes of weights, gradients, optimiser state, average, and of the copy that computes."""
-    with torch.device("meta"):
-        named = dict(build.backbone(config.net, shape, config.objective.learn_variance).named_parameters())
+    named = dict(build.learning(config, shape).named_parameters())
     total = sum(p.numel() for p in named.values())
     hidden = sum(p.numel() for name, p in named.items() if config.optim.name == "muon" and is_hidden(name, p))
     kept = 4 * (3 * total + 2 * (total - hidden) + hidden)  # AdamW keeps two moments, Muon one

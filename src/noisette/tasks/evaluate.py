@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from noisette.data.spec import permutation
 from noisette.data.stream import to_model
-from noisette.diffusion import likelihood, samplers
+from noisette.diffusion import likelihood
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
 from noisette.metrics import memory
+from noisette.nets.gan import Generator
 from noisette.tasks import plan as planning
 from noisette.tasks import rows as measured
 from noisette.tasks import shards
@@ -140,9 +141,7 @@ def _sampler(
     base: Row = {
         **measured.BLANK,
         "label": label,
-        **settings.model_dump(mode="json", exclude={"interval"}),  # a row's interval is how its bounds were made
-        **({"guidance_interval": list(settings.interval)} if model.labelled else {"guidance": None}),
-        "nfe": samplers.network_calls(settings.sampler, settings.steps),
+        **measured.drawn_by(settings, model.labelled),
         "weights": model.weights,
         "checkpoint": model.step,
         "seeds": [seed, seed + n - 1],
@@ -256,13 +255,15 @@ def _order(judge: Judge, which: str, evenly: bool, *key: int) -> NDArray[np.int6
 def _bits(model: shards.Model, judge: Judge, progress: Progress) -> list[Row]:
     """Bits a dimension, on held-out and on training images: the bound of a table, or the flow of a formula."""
     found: list[Row] = []
-    schedule, device = model.denoiser.schedule, next(model.denoiser.parameters()).device
     base: Row = {**measured.BLANK, "weights": model.weights, "checkpoint": model.step}
     for which in ("held_out", "train"):
         rows = judge.rows(which)
-        if len(rows) < 2:
-            found.append(measured.row("bits", None, {**base, "reference": which}, reason="no images were held out"))
+        why = "a GAN gives no likelihood" if isinstance(model.denoiser, Generator) else ""
+        why = why or ("no images were held out" if len(rows) < 2 else "")
+        if why:
+            found.append(measured.row("bits", None, {**base, "reference": which}, reason=why))
             continue
+        schedule, device = model.denoiser.schedule, next(model.denoiser.parameters()).device
         most = BITS_IMAGES if schedule.steps else FLOW_IMAGES
         rows = np.sort(rows[permutation(len(rows), _BITS)[:most]])
         clean = to_model(torch.from_numpy(judge.data.x[rows]).permute(0, 3, 1, 2)).to(device)
@@ -309,5 +310,5 @@ def _bits(model: shards.Model, judge: Judge, progress: Progress) -> list[Row]:
 
 def _save(run: Run, name: str, found: list[Row]) -> None:
     """Writes these rows beside those of an earlier evaluation that measured something else."""
-    name = name.replace(":", "-").replace("=", "")
+    name = name.replace(":", "-").replace("=", "").replace(" ", "-")
     run.save_evaluation(name, {"version": 1, "rows": measured.merged(run.evaluation(name), found)})

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from noisette.data.stream import to_bytes
 from noisette.diffusion import samplers
-from noisette.diffusion.denoisers import NetDenoiser
+from noisette.diffusion.denoisers import Denoiser
 from noisette.diffusion.schedules import NoiseSchedule
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
+from noisette.nets.gan import Generator
 from noisette.tasks import compiling
 
 CHUNK = 36
@@ -136,6 +137,9 @@ def generate(
     n = n if given is None else len(given)
     seeds = _seeds(n, seed)
     chosen = settings_of(run, **settings)
+    if chosen.at_once and (frames or compile == "on"):
+        what = "no way from noise to show" if frames else "nothing to compile"
+        raise UserError(f"{run.path}: a GAN draws in one call, so there is {what}")
     labels = labels_for(run, seeds, classes)
     if labels is None and settings.get("guidance") not in (None, 1):
         raise UserError(f"{run.path}: its net was trained without class labels, so there is nothing to guide by")
@@ -158,28 +162,38 @@ def generate(
 
 
 def _ready(
-    model: NetDenoiser,
+    model: build.Model,
     run: Run,
     settings: SampleConfig,
     chunks: int,
     labelled: bool,
     asked: Literal["auto", "on", "off"],
-) -> tuple[NetDenoiser, bool]:
-    """(the denoiser to draw so many chunks with, whether it is compiled)."""
-    device = next(model.parameters()).device
+) -> tuple[build.Model, bool]:
+    """(what to draw so many chunks with, whether it is compiled)."""
+    if isinstance(model, Generator):
+        return model, False
     count = CHUNK * (2 if labelled and settings.guidance not in (0, 1) else 1)  # guidance asks both ways at once
+    config = run.config.model_dump(mode="json", include={"schedule", "net", "objective"})
+    about = [config, str(model.dtype), run.config.train.layout, [count, *run.shape.x]]
+    calls = chunks * samplers.network_calls(settings.sampler, settings.steps)
+    model, decision = compiling.worth_compiling(model, one_call(run, model, count), calls, about, asked)
+    return model, decision.on
+
+
+def one_call(run: Run, model: build.Model, count: int) -> Callable[[build.Model], None]:
+    """A function that calls such a model once with `count` images, and waits until the result is there."""
+    device = next(model.parameters()).device
     x = torch.zeros(count, *run.shape.x, device=device)
-    told = torch.zeros(count, dtype=torch.int64, device=device) if labelled else None
+    told = None
+    if build.conditional(run.config, run.shape):
+        told = torch.zeros(count, dtype=torch.int64, device=device)
 
     @torch.no_grad()
-    def call(of: NetDenoiser) -> None:
-        of(x, 0.5, told).x0.sum().item()  # .item() waits for a GPU
+    def call(of: build.Model) -> None:
+        made = of(x, told) if isinstance(of, Generator) else of(x, 0.5, told).x0
+        made.sum().item()  # waits for a GPU
 
-    config = run.config.model_dump(mode="json", include={"schedule", "net", "objective"})
-    about = [config, str(model.dtype), run.config.train.layout, list(x.shape)]
-    calls = chunks * samplers.network_calls(settings.sampler, settings.steps)
-    model, decision = compiling.worth_compiling(model, call, calls, about, asked)
-    return model, decision.on
+    return call
 
 
 def noise_of(run: Run, n: int = 36, seed: int = 0) -> Tensor:
@@ -213,8 +227,15 @@ def _checked(noise: Tensor | NDArray[np.floating[Any]], shape: tuple[int, ...]) 
     return given
 
 
+def quick(model: build.Model, settings: SampleConfig, steps: int) -> SampleConfig:
+    """The settings for a look that must not take long: in so many steps, or as many as a schedule has."""
+    if isinstance(model, Generator):
+        return settings
+    return settings.model_copy(update={"sampler": "dpmpp_2m", "steps": min(steps, model.schedule.steps or steps)})
+
+
 def draw(
-    model: NetDenoiser,
+    model: build.Model,
     settings: SampleConfig,
     shape: Sequence[int],
     seeds: Sequence[int],
@@ -225,13 +246,11 @@ def draw(
     chunk: int = CHUNK,
     noise: Tensor | None = None,
 ) -> tuple[Images, list[Frame]]:
-    """Samples of one shape (C, H, W) from a denoiser: uint8 (N, H, W, C), and all frames if they are asked for.
+    """Samples of one shape (C, H, W) from a model: uint8 (N, H, W, C), and all frames if they are asked for.
 
-    `noise` (N, C, H, W) float32 is what they start from, instead of the first noise of their seeds.
+    `noise` (N, C, H, W) float32 is what they start from, instead of the first noise of their seeds. A generator starts
+    from the first numbers of it, so that one seed means one noise, whatever draws; it has no frames.
     """
-    sampler = build.sampler(settings)
-    with build.as_user_errors("sample"):
-        ts = samplers.time_grid(model.schedule, settings.steps, settings.grid)
     device = next(model.parameters()).device
     finals: list[Images] = []
     chunks: list[list[Frame]] = []
@@ -247,20 +266,39 @@ def draw(
         if noise is not None:
             theirs = noise[first : first + count]
             first_noise = torch.cat([theirs, theirs[:1].expand(chunk - count, *shape)]).to(device)
-        x = samplers.start(model.schedule, lambda z=first_noise: z, ts[0])
-        denoise = build.wrapped(model, settings, told, null)
-        kept = [_frame(model.schedule, ts[0], x[:count])] if frames else []
-        for step in sampler(denoise, x, ts, noise=source):
-            x = step.x
-            if frames:
-                kept.append(_frame(model.schedule, step.t, x[:count], step.prediction.x0[:count]))
-            if progress and not frames:
-                progress(first + count * (step.i + 1) // (len(ts) - 1), len(seeds))
+        if isinstance(model, Generator):
+            with torch.no_grad():
+                x, kept = model(first_noise, told), []
+        else:
+
+            def going(done: int, total: int, first: int = first, count: int = count) -> None:
+                if progress and not frames:
+                    progress(first + count * done // total, len(seeds))
+
+            denoise = build.wrapped(model, settings, told, null)
+            x, kept = _walk(denoise, settings, first_noise, source, count if frames else 0, going)
         finals.append(images(x[:count]))
         chunks.append(kept)
         if progress:
             progress(first + count, len(seeds))
     return np.concatenate(finals), [_joined(parts) for parts in zip(*chunks, strict=True)]
+
+
+def _walk(
+    denoise: Denoiser, settings: SampleConfig, first: Tensor, source: samplers.Noise, keep: int, progress: Progress
+) -> tuple[Tensor, list[Frame]]:
+    """(x at the end of the way from the noise `first`, every step of its first `keep` samples)."""
+    sampler, schedule = build.sampler(settings), denoise.schedule
+    with build.as_user_errors("sample"):
+        ts = samplers.time_grid(schedule, settings.steps, settings.grid)
+    x = samplers.start(schedule, lambda: first, ts[0])
+    kept = [_frame(schedule, ts[0], x[:keep])] if keep else []
+    for step in sampler(denoise, x, ts, noise=source):
+        x = step.x
+        if keep:
+            kept.append(_frame(schedule, step.t, x[:keep], step.prediction.x0[:keep]))
+        progress(step.i + 1, len(ts) - 1)
+    return x, kept
 
 
 def _frame(schedule: NoiseSchedule, t: float, x: Tensor, x0: Tensor | None = None) -> Frame:

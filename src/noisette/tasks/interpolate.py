@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noisette.diffusion import samplers
-from noisette.diffusion.denoisers import NetDenoiser
 from noisette.errors import UserError, nearest
+from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.tasks.generate import Images, draw
 
@@ -77,13 +77,13 @@ WAYS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"slerp": slerp, "l
 
 
 def without_chance(settings: SampleConfig) -> SampleConfig:
-    """These settings with a deterministic sampler: their own where it is one, else ddim without noise."""
+    """These settings with a deterministic sampler: their own where it is one, or none, else ddim without noise."""
     name = "ddim" if samplers.adds_noise(settings.sampler) else settings.sampler
     return settings.model_copy(update={"sampler": name, "eta": 0.0})
 
 
 def interpolate(
-    model: NetDenoiser,
+    model: build.Model,
     settings: SampleConfig,
     shape: Sequence[int],
     between: tuple[int, int] = (0, 1),
@@ -119,7 +119,7 @@ def interpolate(
 
 
 def _drawn(
-    model: NetDenoiser,
+    model: build.Model,
     settings: SampleConfig,
     shape: Sequence[int],
     between: tuple[int, int],
@@ -148,7 +148,7 @@ def smoothness(path: Path, features: Features) -> Smoothness:
 
 
 def sharpest(
-    model: NetDenoiser, settings: SampleConfig, shape: Sequence[int], path: Path, features: Features, null: int = 0
+    model: build.Model, settings: SampleConfig, shape: Sequence[int], path: Path, features: Features, null: int = 0
 ) -> float:
     """How much of the largest step of a path is left in one step when that place is seen FINER times as finely.
 

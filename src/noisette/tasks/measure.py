@@ -114,20 +114,7 @@ class Trial:
     def memory_a_sample(self, way: str) -> int:
         """Bytes that one more sample in a batch keeps alive until the backward pass."""
         worker = self.worker(way)
-
-        def kept(batch: int) -> int:
-            storages: dict[int, int] = {}
-
-            def keep(tensor: Tensor) -> Tensor:
-                storage = tensor.untyped_storage()
-                storages[storage.data_ptr()] = storage.nbytes()
-                return tensor
-
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                self._loss(worker, batch)
-            return sum(storages.values())
-
-        return max(kept(4) - kept(2), 0) // 2
+        return activations(lambda batch: self._loss(worker, batch))
 
     def seconds(self, way: str, batch: int, compile: str = "off") -> float:
         """Wall-clock of one forward and backward pass."""
@@ -173,6 +160,24 @@ class Trial:
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def activations(work: Callable[[int], object]) -> int:
+    """Bytes that one more sample keeps alive for a backward pass, by work on so many samples that autograd records."""
+
+    def kept(batch: int) -> int:
+        storages: dict[int, int] = {}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            work(batch)
+        return sum(storages.values())
+
+    return max(kept(4) - kept(2), 0) // 2
 
 
 def micro_batch(memory_a_sample: int, batch: int, free: int) -> int:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from noisette.diffusion import samplers
 from noisette.errors import UserError, nearest
@@ -17,7 +16,7 @@ from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
 from noisette.metrics.features import Extractor
 from noisette.tasks import shards
-from noisette.tasks.generate import settings_of
+from noisette.tasks.generate import one_call, settings_of
 
 FITS = 0.7
 """Share of a limit in minutes that may be planned with: the rest is for likelihoods, for neighbours, and for a machine
@@ -46,13 +45,15 @@ def chosen(model: shards.Model, specs: tuple[str, ...]) -> dict[str, SampleConfi
     Raises:
         UserError: an unknown sampler or option, or one that this sampler or net cannot follow.
     """
-    run = model.run
-    own = f"{run.config.sample.sampler}:{run.config.sample.steps}"
-    return {_label(spec, run): _settings(model, spec) for spec in specs or (own,)}
+    own = model.run.config.sample
+    found = {_label(spec, model.run): spec for spec in specs or (own.label,)}
+    return {label: own if label == own.label else _settings(model, spec) for label, spec in found.items()}
 
 
 def _label(spec: str, run: Run) -> str:
     """A sampler's name in tables: "ddim" -> "ddim:50", with the run's own number of steps."""
+    if spec.strip() == run.config.sample.label:
+        return run.config.sample.label
     name, *rest = spec.strip().split(":")
     return ":".join([name, *(rest if rest and "=" not in rest[0] else [str(run.config.sample.steps), *rest])])
 
@@ -121,15 +122,8 @@ def plan(
 
 def _rate(model: shards.Model) -> float:
     """Seconds of the net for one image, at the size of batch that shards are drawn in."""
-    shape, device = model.run.shape, next(model.denoiser.parameters()).device
-    x = torch.zeros(shards.SHARD, *shape.x, device=device)
-    told = torch.zeros(shards.SHARD, dtype=torch.int64, device=device) if model.labelled else None
-
-    def call() -> None:
-        with torch.no_grad():
-            model.denoiser(x, 0.5, told).x0.sum().item()  # .item() waits for a GPU
-
-    return _median(call, 4) / shards.SHARD
+    call = one_call(model.run, model.denoiser, shards.SHARD)
+    return _median(lambda: call(model.denoiser), 4) / shards.SHARD
 
 
 def _look(extractor: Extractor, model: shards.Model) -> float:

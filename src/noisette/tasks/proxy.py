@@ -8,11 +8,11 @@ import numpy as np
 
 from noisette.data import ImageData
 from noisette.data.spec import permutation
-from noisette.diffusion.denoisers import NetDenoiser
+from noisette.experiment import build
 from noisette.experiment.runs import Run
 from noisette.metrics import distances
 from noisette.metrics.features import Pixels
-from noisette.tasks.generate import draw, labels_for
+from noisette.tasks.generate import draw, labels_for, quick
 
 SAMPLES, STEPS, REAL = 256, 12, 2048
 _CHOOSE = 0x9207  # sets this use of the seed apart from the others
@@ -35,11 +35,10 @@ class Proxy:
         self.floor = distances.frechet_of_moments(self.reference, real)
         self.n = n
 
-    def measure(self, ema: NetDenoiser) -> dict[str, Any]:
+    def measure(self, ema: build.Model) -> dict[str, Any]:
         """proxy_fd of the averaged weights, always from the same noise, with proxy_floor and proxy_n."""
         run = self.run
-        steps = min(STEPS, ema.schedule.steps or STEPS)
-        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": steps})
+        settings = quick(ema, run.config.sample, STEPS)
         seeds = list(range(self.n))
         labels = labels_for(run, seeds, None)
         x, _ = draw(ema, settings, self.shape.x, seeds, labels, len(self.shape.classes), chunk=min(self.n, 64))

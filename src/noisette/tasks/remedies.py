@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from noisette.experiment import build
-from noisette.experiment.config import OptimConfig, SampleConfig
+from noisette.experiment.config import GanConfig, OptimConfig, SampleConfig
 from noisette.experiment.runs import Run
 
 Advice = tuple[str, str]
@@ -53,7 +53,8 @@ def _line(*words: object) -> str:
 
 def remedies(key: str, case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(likely causes, commands to try) for a symptom, of one length and in one order; never empty."""
-    found = [advice for keys, rule in RULES if key in keys and (advice := rule(case))]
+    rules = RULES_OF_A_GAN if case.run.config.kind == "gan" else RULES
+    found = [advice for keys, rule in rules if key in keys and (advice := rule(case))]
     causes, tries = zip(*(found or _unknown(case)), strict=True)
     return causes, tries
 
@@ -179,13 +180,30 @@ def _mirrored(case: Case) -> Advice | None:
     return "pictures were never mirrored, which would double them", case.again("--data.flip", "true")
 
 
+def _rate_of_a_gan(case: Case) -> Advice | None:
+    rate, usual, failed = case.run.config.gan.lr, GanConfig().lr, case.run.meta.get("state") == "failed"
+    if rate <= 3 * usual and not failed:
+        return None
+    end = ", until a loss was no longer a number" if failed else ""
+    return (
+        f"the learning rate (gan.lr {rate:g}) was more than the two nets could follow{end}",
+        case.again("--gan.lr", min(rate / 4, usual)),
+    )
+
+
+def _penalty(case: Case) -> Advice | None:
+    weight = case.run.config.gan.r1
+    return (
+        f"the critic may be too sure of itself for the generator to learn from it (gan.r1 {weight:g})",
+        case.again("--gan.r1", 10 * weight or GanConfig().r1),
+    )
+
+
 def _unknown(case: Case) -> list[Advice]:
-    found = [
-        (
-            "no setting stands out: look at which noise levels the loss is large",
-            _line("explain", case.run.path, "loss"),
-        )
-    ]
+    where, what = "at which noise levels the loss is large", "loss"
+    if case.run.config.kind == "gan":
+        where, what = "how its pictures changed while it trained", "checkpoints"
+    found = [(f"no setting stands out: look {where}", _line("explain", case.run.path, what))]
     earlier = [checkpoint.step for checkpoint in case.run.checkpoints() if checkpoint.step < case.step]
     if earlier:
         found.append(
@@ -209,5 +227,14 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[Case], Advice | None]], ...] = (
     (("copied",), _mirrored),
     (("exploding", "saturated", "noisy"), _eps),
     (_MADE, _short),
+    (("noisy",), _raw),
+)
+
+RULES_OF_A_GAN: tuple[tuple[tuple[str, ...], Callable[[Case], Advice | None]], ...] = (
+    (_MADE, _rate_of_a_gan),
+    (_MADE, _short),
+    ((*_MADE, "copied"), _penalty),
+    (("copied",), _often),
+    (("copied",), _mirrored),
     (("noisy",), _raw),
 )

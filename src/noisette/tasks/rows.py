@@ -19,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisette.data.spec import permutation
+from noisette.diffusion import samplers
+from noisette.experiment.config import SampleConfig
 from noisette.metrics import distances
 from noisette.metrics.distances import Estimate
 from noisette.metrics.features import Extractor
@@ -66,6 +68,15 @@ def row(metric: str, found: Estimate | None, base: Row, **more: Any) -> Row:
     if found is not None:
         value |= {"value": found.value, "low": found.low, "high": found.high, "interval": found.interval}
     return {**value, "unit": UNITS.get(metric, ""), "better": BETTER.get(metric, "lower"), **base, **more}
+
+
+def drawn_by(settings: SampleConfig, labelled: bool) -> Row:
+    """What a row says of how samples were drawn; of guidance only where the net is told labels."""
+    if settings.at_once:
+        return {"sampler": settings.sampler, "steps": settings.steps, "nfe": 1}
+    told = settings.model_dump(mode="json", exclude={"interval"})  # a row's interval is how its bounds were made
+    told |= {"guidance_interval": list(settings.interval)} if labelled else {"guidance": None}
+    return {**told, "nfe": samplers.network_calls(settings.sampler, settings.steps)}
 
 
 def named(extractor: Extractor) -> Row:

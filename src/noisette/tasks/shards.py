@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisette.diffusion import samplers
-from noisette.diffusion.denoisers import NetDenoiser
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run, atomic
@@ -31,10 +30,10 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Model:
-    """A run's weights, ready to sample: which they are, and a hash of them."""
+    """A run's weights, ready to sample: which they are, and a hash of them. (A GAN's "denoiser" is its generator.)"""
 
     run: Run
-    denoiser: NetDenoiser
+    denoiser: build.Model
     weights: str
     step: int
     hash: str
@@ -134,7 +133,8 @@ def _key(model: Model, settings: SampleConfig) -> str:
         ],
         sort_keys=True,
     )
-    return f"{settings.sampler}-{settings.steps}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
+    name = settings.label.replace(":", "-").replace(" ", "-")
+    return f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
 
 MATTER = {"schedule", "net", "objective"}

@@ -29,10 +29,11 @@ from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Run, Shape, atomic, fresh_path
 from noisette.metrics.distances import FEWEST
-from noisette.tasks import board, compiling, machine
+from noisette.tasks import adversary, board, compiling, machine
+from noisette.tasks.adversary import Adversary
 from noisette.tasks.estimate import Estimate, estimate
-from noisette.tasks.generate import draw, labels_for, tile
-from noisette.tasks.measure import Trial, settle
+from noisette.tasks.generate import draw, labels_for, quick, tile
+from noisette.tasks.measure import Settled, Trial, settle
 from noisette.tasks.proxy import SAMPLES, STEPS, Proxy
 from noisette.tasks.trainer import HELD_OUT, Trainer
 
@@ -215,9 +216,7 @@ def _train(
             run.update_meta(state="failed")
             good = [checkpoint.step for checkpoint in run.checkpoints()]
             kept = f"the last good checkpoint is step {good[-1]}" if good else "there is no checkpoint yet"
-            raise UserError(
-                f"{run.path}: {error}; {kept}; try a lower --optim.lr (now {run.config.optim.lr:g}) or --precision fp32"
-            ) from None
+            raise UserError(f"{run.path}: {error}; {kept}; try {trainer.mend}") from None
         after = loop.progress()
         if compiles:
             trainer.lead, compiles = trainer.lead + trainer.seconds - spent, False
@@ -248,27 +247,29 @@ def _due(times: int, before: float, after: float) -> bool:
     return math.floor(after * times) > math.floor(before * times)
 
 
+def decided(config: Config, shape: Shape, **how: Any) -> Settled:
+    """What was left open, settled by a trial of this kind of model, whose nets are gone afterwards; how: see settle."""
+    return adversary.settle(config, shape) if config.kind == "gan" else settle(config, Trial(config, shape), **how)
+
+
 def _prepare(
     run: Run, data: ImageData, begun: float, stopped: Callable[[], int], ready: Callable[[Ready], None]
-) -> tuple[Run, Trainer]:
+) -> tuple[Run, Trainer | Adversary]:
     """The trainer at the newest checkpoint, and the run with all that was left open settled."""
     resumed, timed = bool(run.checkpoints()), run.config.train.minutes is not None
     if resumed and not timed and machine.threads_are_free() and (threads := machine.threads_then(run.meta)):
         torch.set_num_threads(threads)  # to round as it did before, which a clock would not let it anyway
-    trial = Trial(run.config, run.shape)
-    settled = settle(run.config, trial, choose_threads=timed or not resumed, stopped=stopped)
-    del trial  # and its nets, which are not the run's
+    settled = decided(run.config, run.shape, choose_threads=timed or not resumed, stopped=stopped)
     resident = machine.resident(build.device(run.config.train.device))
     run = run if settled.config == run.config else run.reconfigured(settled.config)
     config = run.config
-    trainer = Trainer(config, run.shape, data)
+    trainer = (Adversary if config.kind == "gan" else Trainer)(config, run.shape, data)
     if resumed:
         trainer.load(run.checkpoint())
     spent = trainer.seconds + time.perf_counter() - begun
     once, a_step = looks(config, run.shape, len(data.held_out))
     expected = estimate(settled, run.shape, len(data.train), resident, once, a_step, (trainer.step, spent))
-    parameters = sum(p.numel() for p in trainer.model.parameters())
-    facts = {"parameters": parameters, "precision": config.train.precision, "device": str(trainer.device)}
+    facts = {**trainer.facts(), "precision": config.train.precision, "device": str(trainer.device)}
     run.update_meta(**settled.found, **facts, estimate=expected.told())
     ready(Ready(config, settled.found, expected, machine.free_memory(trainer.device)))
     return run, trainer
@@ -278,9 +279,10 @@ def looks(config: Config, shape: Shape, held_out: int) -> tuple[float, float]:
     """(images that the net is shown for previews and checks, images a step that it is shown for eval_every)."""
     train = config.train
     calls = 1 if config.sample.guidance == 1 or not build.conditional(config, shape) else 2
-    previews = (train.previews + 1) * PREVIEWS * PREVIEW_STEPS * calls if train.previews else 0
-    checks = train.checks * min(held_out, HELD_OUT)
-    every = SAMPLES * STEPS * calls / train.eval_every if train.eval_every else 0.0
+    a_preview, a_proxy = (1, 1) if config.sample.at_once else (PREVIEW_STEPS * calls, STEPS * calls)
+    previews = (train.previews + 1) * PREVIEWS * a_preview if train.previews else 0
+    checks = 0 if config.sample.at_once else train.checks * min(held_out, HELD_OUT)
+    every = SAMPLES * a_proxy / train.eval_every if train.eval_every else 0.0
     return previews + checks, every
 
 
@@ -289,7 +291,7 @@ class _Loop:
     """What surrounds the steps: the clock and the run folder."""
 
     run: Run
-    trainer: Trainer
+    trainer: Trainer | Adversary
     begun: float
     train: TrainConfig
     proxy: Sequence[Proxy] = ()
@@ -327,21 +329,16 @@ class _Loop:
         if not self.train.previews:
             return
         run = self.run
-        seeds = list(range(PREVIEWS))
-        steps = min(PREVIEW_STEPS, self.trainer.model.schedule.steps or PREVIEW_STEPS)
-        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": steps})
-        labels = labels_for(run, seeds, None)
-        x, _ = draw(
-            self.trainer.averaged(), settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS
-        )
+        seeds, model = list(range(PREVIEWS)), self.trainer.averaged()
+        settings, labels = quick(model, run.config.sample, PREVIEW_STEPS), labels_for(run, seeds, None)
+        x, _ = draw(model, settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS)
         sheet = tile(x)
         with atomic(run.preview_path(self.trainer.step)) as file:
             Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(file, format="PNG")
 
     def save(self) -> None:
         self.trainer.seconds = time.perf_counter() - self.begun
-        model, ema = self.trainer.model.backbone.state_dict(), self.trainer.ema.backbone.state_dict()
-        self.run.save_checkpoint(self.trainer.step, model, ema, self.trainer.state())
+        self.run.save_checkpoint(self.trainer.step, *self.trainer.weights(), self.trainer.state())
 
     def summary(self) -> dict[str, Any]:
         trainer = self.trainer

@@ -66,6 +66,14 @@ def bin_means(by_t: Tensor) -> list[float | None]:
     return [round(float(s / n), 6) if n else None for s, n in by_t.T]
 
 
+def must_be_finite(what: str, value: float, step: int, index: Tensor) -> None:
+    """Raises FloatingPointError where it is not, with the rows of the data (B,) that were the step's batch."""
+    if not math.isfinite(value):
+        rows = index.tolist()
+        listed = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
+        raise FloatingPointError(f"the {what} of step {step} is {value:g} (batch: data rows {listed})")
+
+
 class Trainer:
     """The state of a training run and the arithmetic of one step; knows no files."""
 
@@ -84,6 +92,14 @@ class Trainer:
         self.curve, self.window = 0.0, Window()
 
     # --- state ---
+
+    def facts(self) -> dict[str, Any]:
+        """What there is to say of the net, for meta.json."""
+        return {"parameters": sum(p.numel() for p in self.model.parameters())}
+
+    def weights(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """(the weights, their average), by name, for a checkpoint."""
+        return self.model.backbone.state_dict(), self.ema.backbone.state_dict()
 
     def state(self) -> dict[str, Any]:
         return {
@@ -142,11 +158,8 @@ class Trainer:
                 by_t += by_time(losses)
                 self.times.update(t[part], losses.simple)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip).detach().double().cpu()
-        for name, value in (("loss", total), ("gradient", norm)):
-            if not math.isfinite(value):  # before the update, so that no checkpoint holds it
-                rows = batch.index.tolist()
-                listed = ", ".join(map(str, rows[:8])) + (", ..." if len(rows) > 8 else "")
-                raise FloatingPointError(f"the {name} of step {self.step} is {value:g} (batch: data rows {listed})")
+        for name, value in (("loss", total), ("gradient", norm)):  # before the update, so that no checkpoint holds it
+            must_be_finite(name, float(value), self.step, batch.index)
         self.curve = rate_curve(optim, progress)
         self.optimiser.step(self.curve)
         self.worker.refresh()
@@ -175,6 +188,11 @@ class Trainer:
         torch._foreach_lerp_(averaged, weights, 1 - decay)
 
     # --- looking at it ---
+
+    @property
+    def mend(self) -> str:
+        """What to try where the numbers are no longer finite."""
+        return f"a lower --optim.lr (now {self.config.optim.lr:g}) or --precision fp32"
 
     def averaged(self) -> NetDenoiser:
         """The EMA weights, in the precision and layout that the run computes in."""

@@ -57,9 +57,11 @@ def bundle(
         progress: called with (parts done, all).
 
     Raises:
-        UserError: see `names`; no checkpoint, or a damaged one; a zip that cannot be written.
+        UserError: see `names`; no checkpoint, or a damaged one; a zip that cannot be written; a GAN.
     """
     called = names(run, out, name, number, suffix)
+    if run.config.kind == "gan":
+        raise UserError(f"{run.path}: a bundle shows how a diffusion model draws; of a GAN, hand on its report")
     run.checkpoint().digest("ema")
     facts = redact.config(run), redact.data(run), redact.meta(run)
     with tempfile.TemporaryDirectory(prefix="noisette-") as temporary:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from noisette.errors import UserError
-from noisette.experiment.config import SECTIONS, Config
+from noisette.experiment.config import Config
 from noisette.views import commands, curves, words
 from noisette.views.material import Material
 from noisette.views.parts import Cell, Figure, Section, Table, cells, curve_figure, drawing, picture
@@ -128,7 +128,7 @@ def settings(material: Material) -> Section:
         text[0] += f" Recipe: {material.config.recipe}."
     tables = []
     default = Config()
-    for name in SECTIONS:
+    for name in material.config.sections:
         ours, theirs = getattr(material.config, name), getattr(default, name)
         keys = list(type(ours).model_fields)
         rows = [[f"{name}.{key}", as_text(getattr(ours, key))] for key in keys]

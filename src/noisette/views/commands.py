@@ -37,14 +37,18 @@ def explain(run: Path, what: str) -> str:
 
 
 def check(config: Config) -> str:
-    return _line("check", config.data.source, *_data(config.data))
+    return _line("check", config.data.source, *_kind(config), *_data(config.data))
 
 
 def train(config: Config) -> str:
     """A training with the data options and the budget of this one; what else was set is in the table of settings."""
     budgets = ((name, getattr(config.train, name)) for name in BUDGETS)
     budget = [word for name, value in budgets if value is not None for word in (f"--{name}", value)]
-    return _line("train", config.data.source, *budget, *_data(config.data))
+    return _line("train", config.data.source, *_kind(config), *budget, *_data(config.data))
+
+
+def _kind(config: Config) -> list[str]:
+    return [] if config.kind == "diffusion" else ["--kind", config.kind]
 
 
 def _data(data: DataConfig) -> list[str | int]:

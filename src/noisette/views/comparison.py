@@ -71,14 +71,13 @@ def names(runs: Sequence[Run]) -> list[str]:
 
 
 def settings_that_differ(materials: Sequence[Material]) -> dict[str, list[Any]]:
-    """Setting -> its value in each run, for those that are not the same in all of them."""
-    found = {}
+    """Setting -> its value in each run, for those that concern all of them and are not the same in all."""
+    found = {"kind": [m.config.kind for m in materials]}
     for section, model in SECTIONS.items():
-        for key in model.model_fields:
-            values = [getattr(getattr(m.config, section), key) for m in materials]
-            if any(value != values[0] for value in values):
-                found[f"{section}.{key}"] = values
-    return found
+        if all(section in m.config.sections for m in materials):
+            for key in model.model_fields:
+                found[f"{section}.{key}"] = [getattr(getattr(m.config, section), key) for m in materials]
+    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
 
 
 # --- summary ------------------------------------------------------------------------------------------------------
@@ -154,8 +153,11 @@ def _seeds(materials: Sequence[Material], named: Sequence[str]) -> Section:
                 for x, seed, label in zip(drawn.x, drawn.seeds, said, strict=True)
             ]
         )
-        way = f"{drawn.settings['sampler']}, {drawn.settings['steps']} steps"
-        way += f", guidance {drawn.settings['guidance']:g}" if told else ", told no class"
+        way = words.way(drawn.settings)
+        if not told:
+            way += ", told no class"
+        elif not material.config.sample.at_once:
+            way += f", guidance {drawn.settings['guidance']:g}"
         how.setdefault(way, []).append(name)
     common = classes.pop() if len(classes) == 1 else [""] * SEEDS
     rows = [f"seed {k}" + (f": {label}" if label else "") for k, label in enumerate(common)]

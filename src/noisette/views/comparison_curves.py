@@ -24,6 +24,7 @@ def loss_kind(material: Material, training: bool) -> Kind:
     config = material.config
     schedule, objective = config.schedule, config.objective
     kind = [
+        ("kind", config.kind),
         ("data", words.data_key(config, material.data)),
         ("objective.space", objective.space or objective.predicts),
         ("objective.distance", objective.distance),
@@ -112,7 +113,7 @@ def _by_time(materials: Sequence[Material], group: Sequence[Line], name: str, ti
 
 def _why_apart(groups: dict[Kind, list[Line]]) -> str:
     """What the groups differ in, and who is in which."""
-    what = {"data": "data", "schedule": "noise schedules"}
+    what = {"kind": "kinds of model", "data": "data", "schedule": "noise schedules"}
     reasons = " and ".join(what.get(name, name) for name in _differing(list(groups)))
     text = (
         f"these runs do not all measure it alike (their {reasons} differ), so how high one lies against another of "

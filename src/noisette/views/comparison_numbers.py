@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from noisette.experiment.config import ONE_CALL
 from noisette.views import charts, commands, verdicts, words
 from noisette.views.charts import Dot
 from noisette.views.differences import Difference, Question, differences, questions
@@ -17,7 +18,7 @@ PAIRS = 6
 
 def _asked(materials: Sequence[Material], label: str | None = None) -> list[Question]:
     found = [[s for s in verdicts.current(m.scores) if not s.real] for m in materials]
-    own = [f"{m.config.sample.sampler}:{m.config.sample.steps}" for m in materials]
+    own = [m.config.sample.label for m in materials]
     return questions(found, [words.data_key(m.config, m.data) for m in materials], own, label)
 
 
@@ -82,6 +83,8 @@ def _protocol(asked: Sequence[Question]) -> str:
         return text
     label = next((q.label for q in asked if q.label), "")
     drawn = f" Samples are drawn with {label}." if label else ""
+    if label != ONE_CALL and any(s.label == ONE_CALL for q in asked for s in q.scores.values()):
+        drawn = f" Samples are drawn with {label}, those of a GAN in one call of its generator."
     return f"{text}{drawn} Features: {verdicts.extractor(judged)} (hash {judged.hash})."
 
 
@@ -234,7 +237,7 @@ def _apart(asked: Sequence[Question], named: Sequence[str]) -> list[Table]:
 
 def _other_ways(materials: Sequence[Material], named: Sequence[str], asked: Sequence[Question]) -> list[Table]:
     """The same numbers with the other samplers that at least two runs were measured with."""
-    main = {q.label for q in asked}
+    main = {*(q.label for q in asked), ONE_CALL}  # the last one stands in every table
     labels = [s.label for m in materials for s in verdicts.current(m.scores) if s.label and s.label not in main]
     tables = []
     for label in dict.fromkeys(labels):

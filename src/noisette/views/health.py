@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from noisette.views import commands
+from noisette.views import commands, words
 from noisette.views.material import Material
 from noisette.views.parts import Section, Table
 
@@ -19,9 +19,7 @@ WELL = (
 
 def _how(found: Diagnosis) -> str:
     made = found.settings
-    return f"{found.n} samples, {made['sampler']} with {made['steps']} steps, {made['weights']} weights of step " + str(
-        made["checkpoint"]
-    )
+    return f"{found.n} samples, {words.way(made)}, {made['weights']} weights of step {made['checkpoint']}"
 
 
 def _advice(found: Diagnosis) -> list[tuple[str, str]]:

@@ -15,8 +15,8 @@ from noisette.views import scores
 
 if TYPE_CHECKING:
     from noisette.data import ImageData
-    from noisette.diffusion.denoisers import NetDenoiser
     from noisette.diffusion.schedules import NoiseSchedule
+    from noisette.experiment import build
     from noisette.tasks.generate import Frame, Samples
 
 SAMPLES, SHOWN_WAYS = 36, 3
@@ -38,12 +38,17 @@ class Material:
 
     @cached_property
     def drawn(self) -> tuple[Samples, list[Frame]]:
-        """The samples, and every step of the first few of them. Raises UserError without a usable checkpoint."""
+        """The samples, and every step of the first few of them, where there are steps.
+
+        Raises UserError without a usable checkpoint.
+        """
         from noisette.tasks.generate import generate
 
         self.run.checkpoint()
         if "shape" not in self.data:
             raise UserError("data.json, which would say what shape the pictures have, is missing or incomplete")
+        if self.config.sample.at_once:
+            return generate(self.run, SAMPLES)
         steps = self.config.sample.steps
         if 2 * SAMPLES * math.prod(self.run.shape.x) * steps <= KEPT:
             samples, frames = generate(self.run, SAMPLES, frames=True)
@@ -52,8 +57,8 @@ class Material:
         return generate(self.run, SAMPLES)[0], generate(self.run, SHOWN_WAYS, frames=True)[1]
 
     @cached_property
-    def model(self) -> NetDenoiser:
-        """The net with its averaged weights. Raises UserError without a usable checkpoint."""
+    def model(self) -> build.Model:
+        """What draws, with its averaged weights. Raises UserError without a usable checkpoint."""
         from noisette.experiment import build
 
         return build.trained(self.run)[0]

@@ -138,7 +138,7 @@ def _cell(score: Score | None) -> str:
 def _drawn(rows: Sequence[Score]) -> str:
     """What the samples cost: "50 network calls, 34 s"."""
     first = rows[0]
-    parts = [f"{first.nfe:,} network calls"] if first.nfe else []
+    parts = [f"{first.nfe:,} network call{'s' if first.nfe > 1 else ''}"] if first.nfe else []
     if seconds := max((s.seconds or 0 for s in rows), default=0):
         parts.append(words.duration(seconds))
     counts = {s.n for s in rows if s.n is not None}

@@ -26,9 +26,11 @@ def notebook(run: Run, executed: bool = False) -> Path:
     """Writes the notebook into the run folder, and runs it there if its outputs are to be stored too.
 
     Raises:
-        UserError: no checkpoint; a notebook that was changed by hand is there; it cannot be run.
+        UserError: no checkpoint; a notebook that was changed by hand is there; it cannot be run; a GAN.
     """
     path = run.notebook_path
+    if run.config.kind == "gan":
+        raise UserError(f"{run.path}: the notebook shows a diffusion model's way from noise, and a GAN has none")
     if path.exists() and not _untouched(path):
         raise UserError(f"{path}: it was changed by hand and is not overwritten: rename it to have a fresh one")
     if executed:

@@ -57,13 +57,13 @@ def describe(found: Preflight, source: str, minutes: float) -> str:
         f"{stats['near_constant']:,} nearly flat; {stats['unreadable']:,} unreadable"
     )
     lines += [f"    skipped  {item['file']}: {item['reason']}" for item in found.skipped[:LISTED]]
-    net = config.net
-    told = "told the classes" if net.conditional and shape.classes else "not told any classes"
+    told = "told the classes" if config.net.conditional and shape.classes else "not told any classes"
+    what = "a GAN, its critic included," if config.kind == "gan" else "a U-Net"
     lines += [
         "",
-        f"Recipe {config.recipe}: a U-Net of {found.parameters / 1e6:.2f} million parameters, {told}",
+        f"Recipe {config.recipe}: {what} of {found.parameters / 1e6:.2f} million parameters, {told}",
         f"  memory     {_memory(found.estimate, found.free)} in batches of {config.train.batch} "
-        f"(micro-batch {config.train.micro_batch})",
+        f"(micro-batch {config.train.micro_batch or config.train.batch})",
         f"  speed      {_speed(found.estimate, config)} on this machine",
         f"  {minutes:g} minutes  {_seen(found.estimate)}, {found.estimate.steps:,} steps",
     ]

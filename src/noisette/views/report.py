@@ -53,7 +53,8 @@ def _made(maker: Callable[[Material], Section | None], material: Material) -> Se
 
 def facts(material: Material) -> list[tuple[str, str]]:
     """(number, what it is) for the row under the summary, as far as they are known."""
-    meta, found = material.meta, words.losses(material.rows)
+    meta = material.meta
+    found = {} if material.config.kind == "gan" else words.losses(material.rows)  # those of a GAN say nothing alone
     shown: list[tuple[str, str]] = []
     for key, label, form in (
         ("seconds", "of training", words.duration),

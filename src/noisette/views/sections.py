@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from noisette.errors import UserError
-from noisette.views import commands, curves, explained, figures, words
+from noisette.views import adversarial, commands, curves, explained, figures, words
 from noisette.views.cards import data, environment, settings, timing
 from noisette.views.export import class_names
 from noisette.views.health import health
@@ -40,9 +40,10 @@ def samples(material: Material) -> Section:
     """Samples. Drawn now, from the averaged weights."""
     drawn, _ = material.drawn
     made = drawn.settings
-    how = f"{made.get('sampler', 'the sampler')}, {made.get('steps', '?')} steps ({made.get('nfe', '?')} network calls)"
-    if drawn.labels is not None:
-        how += f", guidance {made.get('guidance', 1):g}"
+    how = words.way(made)
+    if not material.config.sample.at_once:
+        how += f" ({made.get('nfe', '?')} network calls)"
+        how += f", guidance {made.get('guidance', 1):g}" if drawn.labels is not None else ""
     text = [
         f"{len(drawn.x)} pictures, seeds {drawn.seeds[0]} to {drawn.seeds[-1]}, none of them chosen by hand. Drawn "
         f"with {how} from the {'averaged (EMA)' if made.get('weights', 'ema') == 'ema' else 'raw'} weights of step "
@@ -63,6 +64,10 @@ def training(material: Material) -> Section:
     rows, found = material.rows, words.losses(material.rows)
     if not rows:
         raise UserError("nothing has been logged yet")
+    proxy = _proxy_words(rows)
+    quality = drawing(curves.proxy(rows), "proxy", proxy, "Quality on the way")
+    if material.config.kind == "gan":
+        return adversarial.training(material, quality, proxy)
     said = "; ".join(
         f"{what} {found[key]:.3g}"
         for key, what in (("first", "first"), ("last", "at the end"), ("held_out", "held out at the end"))
@@ -71,7 +76,7 @@ def training(material: Material) -> Section:
     objective = material.config.objective
     drawings = [
         *drawing(curves.loss(rows), "loss", f"Curve of the loss over steps: {said}.", "Loss"),
-        *drawing(curves.proxy(rows), "proxy", _proxy_words(rows), "Quality on the way"),
+        *quality,
         *drawing(curves.gradient(rows), "gradient", "Curve of the gradient's norm over steps.", "Gradient"),
         *drawing(curves.learning_rate(rows), "lr", "Curve of the learning rate over steps.", "Learning rate"),
     ]
@@ -81,7 +86,7 @@ def training(material: Material) -> Section:
         "moving average. The held-out loss is that of the averaged weights, always with the same pictures, times and "
         "noise."
     ]
-    if proxy := _proxy_words(rows):
+    if proxy:
         text.append(proxy)
     return Section("training", "Training", text, [curve_figure(drawings, commands.report(material.run.path))])
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from noisette.experiment.config import Config
+from noisette.experiment.config import ONE_CALL, Config
 from noisette.views import curves
 from noisette.views.figures import percent
 
@@ -112,7 +112,8 @@ def summary(
     quality: Sequence[str] = (),
 ) -> list[str]:
     """What was trained, on what, for how long, how it ended, and what is known of its quality: a paragraph each."""
-    told = [_what(name, config, data), _how_long(config, meta, data), _how_well(rows), *quality, _state(meta)]
+    how_well = _balance(rows) if config.kind == "gan" else _how_well(rows)
+    told = [_what(name, config, data), _how_long(config, meta, data), how_well, *quality, _state(meta)]
     return [paragraph for paragraph in told if paragraph]
 
 
@@ -123,10 +124,12 @@ def _what(name: str, config: Config, data: Mapping[str, Any]) -> str:
     if classes and config.net.conditional:
         listed = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
         pictures += f" of {len(classes)} kinds ({listed}), each on demand"
-    text = (
-        f"{name} is a diffusion model. It draws {pictures}: it starts from pure noise and takes the noise away "
-        f"in {config.sample.steps} steps."
-    )
+    kind = "a diffusion model"
+    how = f"it starts from pure noise and takes the noise away in {config.sample.steps} steps"
+    if config.kind == "gan":
+        kind = "a GAN"
+        how = "its generator makes each of them of noise in one call, and learned to from a critic of its pictures"
+    text = f"{name} is {kind}. It draws {pictures}: {how}."
     train, held_out = number(data, "train"), number(data, "held_out")
     if train:
         text += f" It learned this from {many(train)} pictures from {source_name(config)}"
@@ -187,6 +190,28 @@ def _how_well(rows: curves.Rows) -> str:
         else:
             text += "."
     return text.strip()
+
+
+def _balance(rows: curves.Rows) -> str:
+    """How the two nets of a GAN stood to each other at the end of training."""
+    logits = []
+    for key in ("real_logit", "fake_logit"):
+        _, values = curves.series(rows, key)
+        if not len(values):
+            return ""
+        logits.append(float(values[-max(1, len(values) // 10) :].mean()))
+    real, fake = (f"{value:+.2f}".replace("-", "−") for value in logits)
+    return (
+        f"When training ended, the critic gave real pictures {real} and the generator's {fake} (mean logits; where the "
+        "two are equal it cannot tell them apart). The losses of a GAN do not say how good its pictures are."
+    )
+
+
+def way(made: Mapping[str, Any]) -> str:
+    """How samples were drawn, from their settings: "ddim, 20 steps"."""
+    if made.get("sampler") == ONE_CALL:
+        return "one call of the generator"
+    return f"{made.get('sampler', 'the sampler')}, {made.get('steps', '?')} steps"
 
 
 def _state(meta: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ missing. The first sentence of its docstring is its title, the rest what it answ
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from noisette.errors import UserError, nearest
@@ -17,16 +18,29 @@ from noisette.views.parts import Section
 
 Maker = Callable[[Bench], Explanation]
 
+
+def _by_steps(maker: Maker) -> Maker:
+    """A maker that looks at noise levels or at the steps of a sampler, and has nothing to say about a GAN."""
+
+    @functools.wraps(maker)
+    def made(bench: Bench) -> Explanation:
+        if bench.run.config.sample.at_once:
+            raise NotConcerned(f"{bench.run.path}: a GAN draws in one call: there are no noise levels and no steps")
+        return maker(bench)
+
+    return made
+
+
 EXPLANATIONS: dict[str, Maker] = {
-    "loss": levels.loss,
-    "schedule": levels.schedule,
-    "forward": ways.forward,
-    "reverse": ways.reverse,
+    "loss": _by_steps(levels.loss),
+    "schedule": _by_steps(levels.schedule),
+    "forward": _by_steps(ways.forward),
+    "reverse": _by_steps(ways.reverse),
     "checkpoints": compared.checkpoints,
     "interpolation": between.interpolation,
-    "samplers": compared.samplers,
+    "samplers": _by_steps(compared.samplers),
     "weights": compared.weights,
-    "guidance": compared.guidance,
+    "guidance": _by_steps(compared.guidance),
     "neighbours": between.neighbours,
 }
 

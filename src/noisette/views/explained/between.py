@@ -78,8 +78,8 @@ def interpolation(bench: Bench) -> Explanation:
         f"Between the noises of seeds {between[0]} and {between[1]}",
         [f"{share:.2g}" for share in slerp.path.share],
         [Row(way.name, way.path.x) for way in ways],
-        f"From the noise of seed {between[0]} (0) to that of seed {between[1]} (1), by {used.sampler} in {used.steps} "
-        f"steps without noise of its own. Steps are measured in {measured}.",
+        f"From the noise of seed {between[0]} (0) to that of seed {between[1]} (1), by {words.way(vars(used))}, "
+        f"without noise of its own. Steps are measured in {measured}.",
     )
     return Explanation(f"{verdict[0].upper()}{verdict[1:]}.", text, shown, [board])
 
@@ -107,8 +107,8 @@ def _meaning(way: _Way) -> str:
     )
     if way.sharpest is not None and way.sharpest > JUMP:
         return (
-            "The sampler is continuous, so there is no true break; but a small change of the noise can flip what the "
-            f"picture shows, as at the border between two kinds ({detour})."
+            "Pictures are continuous in the noise, so there is no true break; but a small change of it can flip what "
+            f"they show, as at the border between two kinds ({detour})."
         )
     middle, ends = way.path.x[len(way.path.x) // 2], way.path.x[[0, -1]].astype(float)
     whole = max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)

@@ -64,6 +64,8 @@ def weights(bench: Bench) -> Explanation:
     ]
     missing = ""
     try:
+        if bench.run.config.kind == "gan":
+            raise UserError("those of a GAN do not say which generator is better")
         models = [bench.material.model, build.trained(bench.run, "raw")[0]]
         judge, data = build.objective(bench.run.config), bench.material.images
         finding = f"{_better(*levels.pictures_losses(models, judge, data, told=bench.told))} {finding}"
