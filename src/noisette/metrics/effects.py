@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
 LEVEL = 0.05
 """The chance, over all differences that are looked at together, that even one is called real and is none."""
@@ -94,8 +94,8 @@ def means(groups: Sequence[Sequence[Measured]], *, log: bool = False) -> list[Me
             found.append(Mean(value, None, None, len(group)))
             continue
         reach = _reach(error)
-        low, high = middle - reach, middle + reach
-        found.append(Mean(value, *((_exp(low), _exp(high)) if log else (low, high)), len(group)))
+        ends = (_exp(middle - reach), _exp(middle + reach)) if log else (middle - reach, middle + reach)
+        found.append(Mean(value, *ends, len(group)))
     return found
 
 
@@ -263,8 +263,8 @@ def _effect(
     if not log:
         return Effect(a, b, by, low, high, p, seeds, seeds > 1)
     middle = math.sqrt(one * other)  # m (e^(d/2) - e^(-d/2)) is the difference of two numbers with mean m and ratio e^d
-    span = [middle * (_exp(end / 2) - _exp(-end / 2)) for end in (low, high)]
-    return Effect(a, b, by, *span, p, seeds, seeds > 1, ratio, _exp(low), _exp(high))
+    one_end, other_end = (middle * (_exp(end / 2) - _exp(-end / 2)) for end in (low, high))
+    return Effect(a, b, by, one_end, other_end, p, seeds, seeds > 1, ratio, _exp(low), _exp(high))
 
 
 def _exp(x: float) -> float:

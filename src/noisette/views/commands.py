@@ -67,5 +67,5 @@ def doctor(run: Path, n: int) -> str:
     return _line("doctor", run, "-n", n)
 
 
-def study(folder: Path) -> str:
-    return _line("study", folder)
+def study(what: Path, *more: object) -> str:
+    return _line("study", what, *more)

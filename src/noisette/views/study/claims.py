@@ -80,7 +80,7 @@ def means(group: Sequence[Unit], key: str) -> list[Mean]:
 def _between(group: Sequence[Unit], key: str, baseline: str) -> list[Claim]:
     values = [unit.measured(key) for unit in group]
     log, sign = of.positive(key, values), -1 if of.about(key)[2] == "higher" else 1
-    looked = [(a, b) for a, b in of.pairs(group, baseline) if values[a] != values[b]]
+    looked = of.pairs(group, baseline)
     turned = [(b, a) if sign * _gap(values[a], values[b]) > 0 else (a, b) for a, b in looked]
     made = effects.effects(values, [(a, b) for a, b in turned if group[a].runs != group[b].runs], log=log)
     for runs in {str(unit.runs): unit.runs for unit in group}.values():

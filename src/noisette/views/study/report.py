@@ -178,7 +178,9 @@ def _how(told: Told) -> Section:
     base = [[key, as_text(value)] for tree in (study.base, study.given) for key, value in _flat(tree)]
     tables = [Table([row for row in rows if row[1]])]
     tables += [Table(base, "Settings that are the same in all of them", folded=True)] if base else []
-    return Section("how", "How it was measured", text, tables=tables, command=told.command)
+    text.append("This does all of it anew, in another folder:")
+    again = commands.study(told.place.study_path, "--out", f"{told.place.path}-again")
+    return Section("how", "How it was measured", text, tables=tables, command=again)
 
 
 def _flat(tree: dict[str, object]) -> list[tuple[str, object]]:
