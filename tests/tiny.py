@@ -17,13 +17,16 @@ TINY: dict[str, Any] = {
 }
 """Settings of a run that trains at a hundred steps a second."""
 
+TINY_GAN: dict[str, Any] = {"kind": "gan", "gan": {"z": 16, "channels": 4}, "train": TINY["train"]}
+"""The same of a GAN."""
 
-def tiny(squares: Path, out: Path, **settings: Any) -> Run:
+
+def tiny(squares: Path, out: Path, base: dict[str, Any] = TINY, **settings: Any) -> Run:
     """A trained tiny run; settings are dotted with __ for the dot."""
     from noisette.experiment.config import merge
     from noisette.tasks import train
 
-    wanted = merge(TINY, {"train.steps": 12, **{k.replace("__", "."): v for k, v in settings.items()}})
+    wanted = merge(base, {"train.steps": 12, **{k.replace("__", "."): v for k, v in settings.items()}})
     run, data = train.start(str(squares), wanted, "small-grey", out)
     for _ in train.train(run, data):
         pass
