@@ -22,6 +22,7 @@ from noisette.data.spec import DataSpec, ImageData
 from noisette.diffusion import denoisers, objectives, samplers, schedules
 from noisette.errors import UserError, nearest
 from noisette.experiment.config import (
+    APART,
     CONCERNS,
     SECTIONS,
     Config,
@@ -107,8 +108,13 @@ def data_settings(source: str, recipe: str | None, settings: Mapping[str, Any]) 
 def _layers(recipe: str | None, settings: Mapping[str, Any], labels: bool = True) -> dict[str, Any]:
     """A recipe with the settings on top; of the recipe, what concerns the kind of model that is asked for."""
     tree = {**_recipe_tree(recipe, labels), "recipe": recipe} if recipe else {}
-    told = CONCERNS.get(str(settings.get("kind", tree.get("kind", "diffusion"))), SECTIONS)
-    return merge({key: value for key, value in tree.items() if key in told or key not in SECTIONS}, settings)
+    own = tree.get("kind", "diffusion")
+    kind = str(settings.get("kind", own))
+    told = CONCERNS.get(kind, SECTIONS)
+    tree = {key: value for key, value in tree.items() if key in told or key not in SECTIONS}
+    if kind != own and "train" in tree:
+        tree["train"] = {key: value for key, value in tree["train"].items() if key not in APART}
+    return merge(tree, settings)
 
 
 def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Config:

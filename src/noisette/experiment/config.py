@@ -242,6 +242,9 @@ FIXED: dict[str, dict[str, Section]] = {
 ALONE = {"precision": "fp32", "layout": "channels_first", "compile": "off"}
 """How a GAN trains: the only choice where others may be measured."""
 
+APART = (*ALONE, "micro_batch", "label_dropout")
+"""Keys of [train] that the kinds of model do not share."""
+
 
 def keys() -> list[str]:
     """Every settable key, dotted: "optim.lr"."""

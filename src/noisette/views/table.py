@@ -31,7 +31,8 @@ def _title(row: Row) -> str:
         return f"the model, {row.get('weights')} weights of step {row.get('checkpoint')}"
     seconds = f", {row['seconds']:,.0f} s" if row.get("seconds") is not None else ""
     guidance = f", guidance {row['guidance']:g}" if row.get("guidance") is not None else ""
-    return f"{row['label']}: {row.get('nfe')} network calls a sample{guidance}{seconds}"
+    calls = "1 network call" if row.get("nfe") == 1 else f"{row.get('nfe')} network calls"
+    return f"{row['label']}: {calls} a sample{guidance}{seconds}"
 
 
 def _line(row: Row) -> str:
