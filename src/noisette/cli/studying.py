@@ -213,7 +213,9 @@ def _share(folder: Folder, workers: int, storage: str | None, search: bool, minu
     words += ["--minutes", str(minutes)] if minutes else []
     threads = str(max(1, machine.cores() // workers))
     shared = {name: os.environ.get(name, threads) for name in machine.NAMED}
-    processes = [subprocess.Popen(words, env={**os.environ, **shared}) for _ in range(workers)]
+    # In sessions of their own, so that a Ctrl-C is this process's alone to pass on.
+    more = {"env": {**os.environ, **shared}, "start_new_session": True}
+    processes = [subprocess.Popen(words, **more) for _ in range(workers)]
     try:
         codes = [process.wait() for process in processes]
     except KeyboardInterrupt:

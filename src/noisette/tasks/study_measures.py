@@ -69,7 +69,7 @@ def whole(run: Run, model: NetDenoiser, data: ImageData, asked: Sequence[str], w
     found = Measured()
     if FORWARD in asked and isinstance(model.schedule, TableSchedule):
         watch("The forward process", 0, 1)
-        found.numbers["forward_seconds"] = forward(model.schedule, _pictures(data, data.train[:NOISED]))
+        found.numbers["forward_seconds"], _ = forward(model.schedule, _pictures(data, data.train[:NOISED]))
     if LOSS_BY_T in asked:
         watch("Loss by t", 0, 1)
         _by_t(run, model, data, found)
@@ -98,20 +98,20 @@ def _pictures(data: ImageData, rows: NDArray[np.int64]) -> torch.Tensor:
 # --- the forward process ------------------------------------------------------------------------------------------
 
 
-def forward(schedule: TableSchedule, x: torch.Tensor) -> float:
-    """Seconds to take images (N, C, H, W) to x_T one step at a time (Ho et al. 2020, eq. 2), the median of ROUNDS.
+def forward(schedule: TableSchedule, x: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """(seconds, x_T): images (N, C, H, W) taken to noise one step at a time (Ho et al. 2020, eq. 2), median of ROUNDS.
 
     In one step to any t (eq. 4) it would take the same for every T: this is the walk that its T counts.
     """
     generator = torch.Generator().manual_seed(0)
     kept, added = (1 - schedule.betas).sqrt().tolist(), schedule.betas.sqrt().tolist()
-    taken = []
+    taken, x_t = [], x
     for _ in range(ROUNDS):
         begun, x_t = time.perf_counter(), x
         for keep, add in zip(kept, added, strict=True):
             x_t = keep * x_t + add * torch.randn(x.shape, generator=generator)
         taken.append(time.perf_counter() - begun)
-    return float(np.median(taken))
+    return float(np.median(taken)), x_t
 
 
 # --- where the loss lies ------------------------------------------------------------------------------------------

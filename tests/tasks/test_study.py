@@ -1,0 +1,288 @@
+"""What is read from a study's run folders, and how one run of it is done."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import evaluations
+import numpy as np
+import pytest
+import torch
+from study_maker import ACTIVATION, folder_of, many, study_of
+from tiny import TINY, tiny
+
+from noisette.diffusion.schedules import make_schedule
+from noisette.errors import UserError
+from noisette.experiment.files import locked
+from noisette.experiment.jobs import Folder, going_on, jobs
+from noisette.experiment.runs import Run
+from noisette.tasks import study, study_measures, study_run, train
+from noisette.tasks.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return many(tmp_path_factory.mktemp("many") / "squares.npz")
+
+
+def never() -> int:
+    return 0
+
+
+def unseen(what: str, share: float) -> None:
+    assert 0 <= share <= 1
+
+
+def carry_out(folder: Folder, name: str, stopped: Any = never) -> bool:
+    made = folder.read()
+    (job,) = [job for job in jobs(made) if job.name == name]
+    return study_run.carry_out(folder, made, job, stopped, unseen)
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def measured(folder: Folder, trained: Run, name: str, shift: float, way: str = "ddim:2") -> Run:
+    """A finished run of this name with made-up numbers."""
+    shutil.copytree(trained.path, folder.path / "runs" / name)
+    run, made = Run.open(folder.path / "runs" / name), folder.read()
+    (job,) = [job for job in jobs(made) if job.name == name]
+    step = run.checkpoint().step
+    rows = [*evaluations.drawn(way, shift, step=step), *evaluations.drawn(way, 50.0, step=step - 1)]
+    rows.append(evaluations.row("fid", 4.55, 0.1, **{**evaluations.CLASSIFIER, "n": 2048, "reference": "train"}))
+    rows[-1] |= {"real": "train against train", "label": None, "checkpoint": None}
+    for reference, value in (("train", 2.0), ("held_out", 3.0)):
+        rows.append(evaluations.row("bits", value, 0.1, label=None, reference=reference, checkpoint=step, n=256))
+    run.save_evaluation("all", {"rows": rows})
+    kept = {"protocol": study.protocol(made, job), "seconds": 3.0, "ways": {way: {"numbers": {"chain_bits": 4.0}}}}
+    whole = {"numbers": {"forward_seconds": 0.5}, "series": {"loss_t": [1]}}
+    run.update_meta(**{study.MEASURED: {**kept, "whole": whole}})
+    return run
+
+
+def test_results_are_read_from_the_run_folders_alone(source: Path, trained: Run, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    assert {r.state for r in study.results(folder.path)} == {"missing"}
+    measured(folder, trained, "silu-seed-0", 1.0)
+    shutil.copytree(trained.path, folder.path / "runs" / "silu-seed-1")
+    broken = shutil.copytree(trained.path, folder.path / "runs" / "relu-seed-0")
+    Run.open(broken).update_meta(state="failed", reason="step 9 is nan")
+    found = study.results(folder.path)
+    assert [(r.setting, r.seed, r.state) for r in found] == [
+        *(("silu", 0, "finished"), ("silu", 1, "running")),
+        *(("relu", 0, "failed"), ("relu", 1, "missing")),
+    ]
+    first, second, third, _ = found
+    assert first.values == {"activation": "silu"} and first.way == "ddim:2" and first.run.name == "silu-seed-0"
+    value, half = evaluations.DISTANCES["fid"]
+    numbers, expected = first.numbers, value + 0.5 * half
+    assert numbers["fid"] == pytest.approx(expected) and first.errors["fid"] == pytest.approx(half / study.Z)
+    assert numbers["fid_ratio"] == pytest.approx(expected / 4.55)
+    assert (numbers["bits"], numbers["chain_bits"], numbers["forward_seconds"]) == (3.0, 4.0, 0.5)
+    assert numbers["seconds_sample"] == pytest.approx(1.4 * 36 / (29 * 72)) and numbers["nfe"] == 2
+    assert numbers["classes_reached"] == 10 and numbers["memory_copied"] == 0.0
+    assert numbers["steps"] == 12 and numbers["seconds_total"] == pytest.approx(trained.meta["seconds"] + 3.0)
+    assert numbers["terminal_signal"] is not None and numbers["terminal_signal"] < 0.01
+    assert numbers["grad_norm"] and numbers["val_loss"] == first.series["val_loss"][-1][3]
+    assert first.series["loss"][0][:2] == [2, 16] and first.series["loss_t"] == [1]
+    assert len(first.series["val_loss_t"]) == 20
+    assert second.reason == "trained, not measured yet" and second.numbers["steps"] == 12
+    assert "fid" not in second.numbers
+    assert third.reason == "step 9 is nan" and third.numbers == {} and third.series["loss"]
+    assert {*numbers} <= {*study.NUMBERS}
+    assert all(better in ("lower", "higher", "") for _, _, better in study.NUMBERS.values())
+
+
+def test_a_class_is_reached_by_a_tenth_of_its_share() -> None:
+    counts = {"a": 400, "b": 5, "c": 4, "d": 0}
+    row = {"metric": "clear", "value": 1.0, "label": "x", "checkpoint": 1, "n": 200, "detail": {"by_class": counts}}
+    assert study._drawn([row], 1, "x")[0]["classes_reached"] == 2
+
+
+def test_another_protocol_is_no_result(source: Path, trained: Run, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    run = measured(folder, trained, "silu-seed-0", 0.0)
+    kept = run.meta[study.MEASURED]
+    run.update_meta(**{study.MEASURED: {**kept, "protocol": {**kept["protocol"], "samples": 7}}})
+    assert study.results(folder.path)[0].state == "running"
+    assert len(study.left(folder, folder.read())) == 4
+
+
+def test_the_fastest_settings(source: Path, trained: Run, tmp_path: Path) -> None:
+    values = ["silu", "relu", "gelu"]
+    folder = folder_of(tmp_path / "study", source, factors=[{**ACTIVATION, "values": values}])
+    for name, speeds in (("silu", (100, 300)), ("relu", (150, 150)), ("gelu", (400, 500))):
+        for seed, speed in enumerate(speeds):
+            measured(folder, trained, f"{name}-seed-{seed}", 0.0).update_meta(images_per_second=speed)
+    assert [s.label for s in study.fastest(folder.path, 2)] == ["gelu", "silu"]
+    Run.open(folder.path / "runs" / "gelu-seed-1").update_meta(state="failed")
+    assert [s.label for s in study.fastest(folder.path, 2)] == ["silu", "relu"]
+    with pytest.raises(UserError, match="2 settings are finished, 3 are needed"):
+        study.fastest(folder.path, 3)
+
+
+# --- one run ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_trained_and_measured_once(source: Path, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source, measure=["fid", "forward", "loss_by_t"], ways=["ddim:2", "lerp:3"])
+    assert carry_out(folder, "relu-seed-1")
+    run = Run.open(folder.path / "runs" / "relu-seed-1")
+    stamp = run.checkpoint().path.stat().st_mtime_ns
+    assert not carry_out(folder, "relu-seed-1")
+    assert run.checkpoint().path.stat().st_mtime_ns == stamp and run.config.train.seed == 1
+    drawn, path = [r for r in study.results(folder.path) if r.state == "finished"]
+    assert drawn.way == "ddim:2" and math.isfinite(drawn.numbers["fid"] or math.nan) and drawn.errors["fid"] > 0
+    assert run.evaluations()[0]["rows"][0]["seeds"] != [0, 99]  # another seed is another set of noises
+    shares = [drawn.numbers[f"share_{third}"] for third in ("early", "middle", "late")]
+    assert sum(s or 0.0 for s in shares) == pytest.approx(1)
+    assert len(drawn.series["loss_t"]) == len(drawn.series["eps_t"]) == 20 and drawn.numbers["forward_seconds"]
+    assert path.way == "lerp:3" and path.numbers["smoothness"] >= 1 and 0 < path.numbers["noise_norm"] < 0.9
+    assert path.numbers.get("fid") is None
+
+
+def test_a_run_that_was_killed_goes_on(source: Path, tmp_path: Path) -> None:
+    budgets = {"quick": {"train": {"steps": 20}, "samples": 100, "seeds": 1}}
+    folder = folder_of(tmp_path / "study", source, budgets=budgets)
+    (folder.path / "runs" / "silu-seed-0").mkdir(parents=True)
+    (folder.path / "runs" / "silu-seed-0" / "data.json").write_text("{}")  # killed before there was a run
+    asked = iter([0] * 8)
+    with pytest.raises(train.Interrupted):
+        carry_out(folder, "silu-seed-0", lambda: next(asked, 15))
+    run = Run.open(folder.path / "runs" / "silu-seed-0")
+    assert 0 < run.checkpoint().step < 20 and study.results(folder.path)[0].state == "running"
+    before = [row for row in run.metrics() if "loss" in row]
+    assert carry_out(folder, "silu-seed-0")
+    after = [row for row in run.metrics() if "loss" in row]
+    assert after[: len(before)] == before and run.checkpoint().step == 20
+    assert study.results(folder.path)[0].state == "finished"
+
+
+def test_a_training_that_explodes_is_a_result(source: Path, tmp_path: Path) -> None:
+    rate = {"label": "rate", "key": "optim.lr", "values": [0.001, 1e30]}
+    base = {**TINY, "optim": {"name": "adamw", "warmup": 0.0}}
+    folder = folder_of(tmp_path / "study", source, factors=[rate], base=base)
+    assert carry_out(folder, "rate-1e-30-seed-0")
+    failed = next(r for r in study.results(folder.path) if r.setting == "rate=1e+30")
+    assert failed.state == "failed" and "nan" in failed.reason and "\n" not in failed.reason
+    assert not failed.reason.startswith(str(folder.path))
+    assert not carry_out(folder, "rate-1e-30-seed-0")  # it would explode again
+
+
+def test_no_memory_is_a_result_and_a_full_disk_is_not(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = folder_of(tmp_path / "study", source)
+
+    def raising(error: Exception) -> Any:
+        def method(self: Any, *arguments: Any) -> Any:
+            raise error
+
+        return method
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "save_checkpoint", raising(UserError("a checkpoint could not be written")))
+        with pytest.raises(UserError, match="could not be written"):
+            carry_out(folder, "silu-seed-0")
+    monkeypatch.setattr(Trainer, "advance", raising(RuntimeError("CUDA out of memory")))
+    assert carry_out(folder, "silu-seed-1")
+    assert study.results(folder.path)[1].reason == "not enough memory"
+    monkeypatch.setattr(Trainer, "advance", raising(RuntimeError("a mistake in the code")))
+    with pytest.raises(RuntimeError, match="mistake"):
+        carry_out(folder, "relu-seed-0")
+
+
+def test_a_run_that_another_worker_has_is_left_alone(source: Path, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    with locked(folder.lock(jobs(folder.read())[0])), pytest.raises(study_run.Busy):
+        carry_out(folder, "silu-seed-0")
+    assert not (folder.path / "runs").exists()
+
+
+def test_the_fastest_are_trained_on_from_their_own_runs(source: Path, tmp_path: Path) -> None:
+    first = {"quick": {"train": {"steps": 6}, "samples": 100, "seeds": 1}}
+    earlier = folder_of(tmp_path / "earlier", source, budgets=first)
+    for name in ("silu-seed-0", "relu-seed-0"):
+        carry_out(earlier, name)
+    budgets = {"quick": {"train": {"steps": 4}, "samples": 100, "seeds": 1}}
+    more = study_of(source, name="more", factors=[], takes=2, budgets=budgets, base={})
+    folder = Folder(tmp_path / "more")
+    folder.settle(going_on(more, earlier.path, earlier.read(), study.fastest(earlier.path, 2)))
+    (folder.path / "runs" / ".taking-silu-seed-0").mkdir(parents=True)  # killed while copying
+    assert carry_out(folder, "silu-seed-0")
+    run, old = Run.open(folder.path / "runs" / "silu-seed-0"), Run.open(earlier.path / "runs" / "silu-seed-0")
+    assert run.checkpoint().step == 10 and old.checkpoint().step == 6 and old.finished
+    assert run.config.net == old.config.net and run.meta["history"][0]["extended_at_step"] == 6
+    found = study.results(folder.path)
+    assert found[0].state == "finished" or found[1].state == "finished"
+    rows = [row for e in run.evaluations() for row in e["rows"] if row.get("checkpoint")]
+    assert {row["checkpoint"] for row in rows} == {10}
+
+
+# --- before anything is trained -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"measure": ["fidd"]}, 'did you mean "fid"'),
+        ({"answers": ["fids"]}, 'did you mean "fid'),
+        ({"ways": ["dimm:5"]}, 'did you mean "ddim"'),
+        ({"ways": ["ddim:5000"]}, "at most 1000"),
+        ({"factors": [{**ACTIVATION, "values": ["silu", "sulu"]}]}, "sulu"),
+        ({"budgets": {"quick": {"train": {"steps": 6}, "samples": 20}}}, "20 samples are too few for fid"),
+        ({"data": {"source": "nowhere.npz"}}, "nowhere.npz"),
+        ({"recipe": "small-gray"}, 'did you mean "small-grey"'),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_trained(
+    source: Path, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UserError, match=says):
+        study_run.check(study_of(source, **changes))
+
+
+def test_every_built_in_study_can_be_run(tmp_path: Path) -> None:
+    """Its settings and ways build, on a few images of each colour in the place of its data."""
+    from noisette.experiment import studies
+
+    rng = np.random.default_rng(0)
+    for name, channels in (("grey", 1), ("colour", 3)):
+        x = rng.integers(0, 255, (40, 28, 28, channels), dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(40) % 4)
+    for name, found in studies.known().items():
+        if not found.factors:
+            continue
+        data = [str(tmp_path / "grey.npz"), *([str(tmp_path / "colour.npz")] if name == "datasets" else [])]
+        study_run.check(studies.chosen(found, data=data, budget="long"))
+
+
+# --- what a study measures itself ---------------------------------------------------------------------------------
+
+
+def test_the_forward_process_arrives_where_the_formula_says() -> None:
+    schedule = make_schedule("linear", 250, scaled=False)
+    seconds, x = study_measures.forward(schedule, torch.full((64, 1, 16, 16), 0.5))
+    assert seconds > 0 and float(x.mean()) == pytest.approx(0.5 * schedule.terminal_signal, abs=0.03)
+    assert float(x.std()) == pytest.approx(float(schedule.sigma(1.0)), rel=0.03)
+
+
+def test_bits_of_a_chain_depend_on_its_steps(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_measures, "BITS_IMAGES", 16)
+    settings = {"objective__learn_variance": True, "sample__sampler": "ddpm", "sample__variance": "learned"}
+    run = tiny(source, tmp_path / "run", train__steps=40, **settings)
+    from noisette.experiment import build
+
+    model, _ = build.trained(run)
+    data = build.data(run)
+    bits = {}
+    for steps in (2, 50):
+        found = study_measures.of_way(run, model, data, None, f"ddpm:{steps}", ["chain_bits"], lambda *a: None)
+        bits[steps] = found.numbers["chain_bits"]
+        assert found.errors["chain_bits"] > 0
+    assert bits[2] > bits[50] > 0
+    none = study_measures.of_way(run, model, data, None, "ddim:5", ["chain_bits"], lambda *a: None)
+    assert none.numbers == {}
