@@ -28,7 +28,7 @@ from typing import Any
 from noisette.errors import UserError
 from noisette.experiment.config import Config, parse, read_toml
 from noisette.experiment.files import atomic as atomic
-from noisette.experiment.files import write_json, write_text
+from noisette.experiment.files import locked, write_json, write_text
 
 MODEL, EMA, STATE, SUMS = "model.safetensors", "ema.safetensors", "train_state.pt", "checksums.json"
 WEIGHTS = {"ema": EMA, "raw": MODEL}
@@ -159,15 +159,10 @@ class Run:
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """For training: one process a run. Raises UserError when another one has it."""
-        try:
-            import fcntl
-        except ImportError:  # no such locks on this system
-            yield
-            return
-        with (self.path / ".lock").open("w") as file:
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                stack.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError:
                 raise UserError(f"{self.path}: another process is training this run: wait for it, or stop it") from None
             yield
 

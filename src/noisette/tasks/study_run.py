@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 import warnings
@@ -48,21 +49,23 @@ def carry_out(folder: Folder, study: Study, job: Job, stopped: Stopped, watch: W
         Interrupted: `stopped` said so; all that was done is kept.
         UserError: what is not the setting's fault: data that are gone, a full disk.
     """
+
     def here(what: str, share: float) -> None:
         watch(f"{job.name}: {what}", share)
 
-    try:
-        with locked(folder.lock(job)), warnings.catch_warnings():
-            warnings.simplefilter("ignore", TerminalSignalWarning)  # it is one of the numbers
-            run = opened(folder.run(job))
-            if run is not None and is_done(run, study, job):
-                return False
-            run = _trained(folder, study, job, run, stopped, here)
-            if run.finished:
-                _measure(run, study, job, stopped, here)
-            return True
-    except BlockingIOError:
-        raise Busy from None
+    with contextlib.ExitStack() as stack, warnings.catch_warnings():
+        warnings.simplefilter("ignore", TerminalSignalWarning)  # it is one of the numbers
+        try:
+            stack.enter_context(locked(folder.lock(job)))
+        except BlockingIOError:
+            raise Busy from None
+        run = opened(folder.run(job))
+        if run is not None and is_done(run, study, job):
+            return False
+        run = _trained(folder, study, job, run, stopped, here)
+        if run.finished:
+            _measure(run, study, job, stopped, here)
+        return True
 
 
 # --- training -----------------------------------------------------------------------------------------------------
