@@ -98,9 +98,12 @@ def test_several_seeds_are_not_held_against_one() -> None:
     assert effects.effects([many, one]) == []
 
 
-def test_no_spread_at_all_says_nothing_of_the_noise() -> None:
-    (found,) = effects.effects(groups(np.array([[4.0, 4.0], [6.0, 6.0]])))
-    assert found.p == 1.0 and found.low is None
+def test_what_every_seed_gives_alike_differs_for_sure() -> None:
+    """A size in memory; with one run each, an error of 0 says nothing."""
+    same, other = effects.effects(groups(np.array([[4.0, 4.0], [4.0, 4.0], [6.0, 6.0]])), [(0, 1), (0, 2)])
+    assert same.p == 1.0 and other.p == 0.0 and (other.low, other.high) == (-2.0, -2.0)
+    (alone,) = effects.effects(groups(np.array([[4.0], [6.0]]), 0.0))
+    assert alone.p == 1.0 and alone.low is None
 
 
 def test_paired_takes_the_seeds_that_both_have() -> None:

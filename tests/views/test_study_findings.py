@@ -244,3 +244,32 @@ def test_the_made_up_results_are_what_they_say() -> None:
     """The helper puts each value where it belongs."""
     results = given.made({"a": [1.0, 2.0]}, bits={"a": [3.0, 4.0]})
     assert [(r.seed, r.numbers) for r in results] == [(0, {"fid": 1.0, "bits": 3.0}), (1, {"fid": 2.0, "bits": 4.0})]
+
+
+# --- where the model struggles --------------------------------------------------------------------------------------
+
+
+def of_thirds(early: Sequence[float], middle: Sequence[float], late: Sequence[float]) -> list[Result]:
+    return [
+        result("eps", seed, {"eps_early": e, "eps_middle": m, "eps_late": f})
+        for seed, (e, m, f) in enumerate(zip(early, middle, late, strict=True))
+    ]
+
+
+def test_the_hardest_third_is_named_where_it_is_beyond_the_noise() -> None:
+    results = of_thirds([0.41, 0.40, 0.42], [0.10, 0.11, 0.10], [0.02, 0.02, 0.021])
+    text = said(told(results, ("eps_early", "eps_middle", "eps_late")))
+    assert "eps struggles most in the early third of t, the least noisy: its error of the noise is 0.4" in text
+    assert "over 3 seeds" in text
+    level = of_thirds([0.41, 0.30, 0.52], [0.40, 0.51, 0.30], [0.39, 0.42, 0.41])
+    text = said(told(level, ("eps_early", "eps_middle", "eps_late")))
+    assert "No third of t is the hardest for eps beyond the noise" in text and "struggles" not in text
+
+
+# --- many values of a number ----------------------------------------------------------------------------------------
+
+
+def test_along_many_numbers_neighbours_and_ends_are_held_together() -> None:
+    results = [result(f"steps={n}", 0, {"fid": 5.0}, values={"steps": n}) for n in ("5", "10", "20", "50", "100", "250")]
+    assert pairs(units(results)) == [(0, 1), (0, 5), (1, 2), (2, 3), (3, 4), (4, 5)]
+    assert len(pairs(units(results[:5]))) == 10

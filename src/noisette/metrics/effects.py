@@ -238,9 +238,9 @@ def _reach(error: _Error) -> float:
 
 
 def _p(gap: float, error: _Error) -> float:
-    """Two-sided. Without any spread nothing is known of the noise, and nothing is sure."""
+    """Two-sided. What comes out the same with every seed, a size in memory say, differs for sure where it differs."""
     if not error.variance:
-        return 1.0
+        return float(gap == 0)
     t = abs(gap) / math.sqrt(error.variance)
     return math.erfc(t / math.sqrt(2)) if math.isinf(error.df) else 2 * float(stdtr(error.df, -t))
 
@@ -256,7 +256,7 @@ def _effect(
 ) -> Effect:
     one, other = _mean(groups[a]), _mean(groups[b])
     by, ratio = one - other, one / other if log else None
-    if error is None or not error.variance:
+    if error is None or not (error.variance or seeds > 1):  # one run each, and nothing known of its samples
         return Effect(a, b, by, None, None, 1.0, seeds, seeds > 1, ratio)
     reach, p = _reach(error), _p(gap, error)
     low, high = gap - reach, gap + reach

@@ -46,12 +46,19 @@ class Claims:
         return next(mean for other, mean in self.means[key] if other.name == unit.name)
 
 
-def claims(found: Sequence[Unit], keys: Sequence[str], baseline: str = "", kind: Kind = of.kind) -> Claims:
+def claims(
+    found: Sequence[Unit],
+    keys: Sequence[str],
+    baseline: str = "",
+    kind: Kind = of.kind,
+    within: Sequence[tuple[str, Sequence[Unit]]] = (),
+) -> Claims:
     """The differences in these numbers between the units that compare.
 
     Args:
         baseline: the value that others are held against; "" for every two.
         kind: what must be equal for a number of two units to compare.
+        within: (number, units) that are held against each other in it as well, apart from all others.
     """
     made: list[Claim] = []
     every: dict[str, list[tuple[Unit, Mean]]] = {}
@@ -66,6 +73,9 @@ def claims(found: Sequence[Unit], keys: Sequence[str], baseline: str = "", kind:
         for group in groups.values():
             every.setdefault(key, []).extend(zip(group, means(group, key), strict=True))
             made += _between(group, key, baseline)
+    for key, group in within:
+        every.setdefault(key, []).extend(zip(group, means(group, key), strict=True))
+        made += _between(group, key, "")
     real = effects.holm([c.effect.p for c in made])
     made = [Claim(c.key, c.a, c.b, c.effect, ok) for c, ok in zip(made, real, strict=True)]
     return Claims(made, every, apart)

@@ -32,7 +32,7 @@ TITLES = {"loss": "Training loss", "val_loss": "Held-out loss", "grad_norm": "No
 
 def training(found: Sequence[Unit], keys: Sequence[str], command: str) -> list[Figure]:
     """Series of these keys over images, a line and a band over its seeds for each setting; over minutes as well where
-    trainings took unlike times on one machine. Losses that are not measured alike are shown as shares of their start."""
+    trainings took unlike times on one machine. Losses that are not measured alike are shares of their own start."""
     runs = _trained(found)
     drawings: list[Drawing] = []
     shared = []

@@ -14,11 +14,15 @@ from noisette.views.comparison import listed
 from noisette.views.study import claims as claiming
 from noisette.views.study import units as of
 from noisette.views.study.claims import Claims
+from noisette.views.study.levels import hardest, thirds
 from noisette.views.study.sentences import capital, front, price, ranking, trends
 from noisette.views.study.units import Kind, Unit
 
 SENTENCES = 6
 """Of the answer."""
+
+LED = 2
+"""Trends that come before everything that is not about the first answer."""
 
 NAMED = 3
 
@@ -45,20 +49,25 @@ def findings(found: Sequence[Unit], answers: Sequence[str], baseline: str = "", 
     """
     units = of.compared(found)
     cost = claiming.cost(units)
-    made = claiming.claims(units, [*answers, cost], baseline, kind)
+    within = thirds(units) if any(key.startswith("eps_") for key in answers) else []
+    made = claiming.claims(units, [*answers, cost], baseline, kind, within)
     measured = [key for key in answers if key in made.means]
-    lead = [s for key in measured[:1] for s in (*ranking(made, key, baseline), *trends(made, key, units))]
-    others = [(ranking(made, key, baseline), trends(made, key, units)) for key in measured[1:]]
+    lead = hardest(made, units) if within else []
+    steady = [trends(made, key, units) for key in measured]
+    lead += [s for key in measured[:1] for s in ranking(made, key, baseline)]
+    lead += [s for some in steady[:1] for s in some[:LED]]
+    others = [ranking(made, key, baseline) for key in measured[1:]]
     worth = [] if cost in measured else price(made, cost)
     worth += [s for key in measured[:1] for s in front(made, key, cost)]
     if not measured:
         lead = ["Nothing that the question asks for has been measured yet."]
     said = [
         *lead,
-        *(s for ranked, _ in others[:1] for s in ranked),
+        *(s for ranked in others[:1] for s in ranked),
         *worth,
-        *(s for ranked, _ in others[1:] for s in ranked),
-        *(s for _, steady in others for s in steady),
+        *(s for ranked in others[1:] for s in ranked),
+        *(s for some in steady[:1] for s in some[LED:]),
+        *(s for some in steady[1:] for s in some),
     ]
     limits = [*_failed(found), *_unfinished(found), *_alone(units)]
     room = max(1, SENTENCES - len(limits))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+
 
 from noisette.metrics.effects import Effect
 from noisette.views import scores
@@ -21,7 +21,6 @@ NAMED = 3
 EVEN = 1.3
 """An interval is written with ± where its longer side is at most this many times the shorter."""
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.])")
 COSTS = {"seconds_train": "training", "seconds_sample": "drawing"}
 
 
@@ -192,7 +191,7 @@ def trends(made: Claims, key: str, found: Sequence[Unit]) -> list[str]:
     for factor in dict.fromkeys(name for unit in found for name in unit.values):
         lines: dict[str, list[tuple[float, Unit]]] = {}
         for unit in found:
-            x = numeric(unit.values.get(factor, ""))
+            x = of.numeric(unit.values.get(factor, ""))
             if x is not None and unit.name in known:
                 rest = ", ".join(v for name, v in unit.values.items() if name != factor)
                 lines.setdefault(rest, []).append((x, unit))
@@ -200,12 +199,6 @@ def trends(made: Claims, key: str, found: Sequence[Unit]) -> list[str]:
             if len(line) >= 3 and len({x for x, _ in line}) == len(line):
                 text += _trend(made, key, f"{factor} ({rest})" if rest else factor, sorted(line, key=lambda p: p[0]))
     return text
-
-
-def numeric(label: str) -> float | None:
-    """The one number in a label: "T=300" -> 300."""
-    found = NUMBER.findall(label.replace(",", "").replace("=", " "))
-    return float(found[0]) if len(found) == 1 else None
 
 
 def _trend(made: Claims, key: str, factor: str, line: Sequence[tuple[float, Unit]]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,14 @@ ERRORS = ("eps_early", "eps_middle", "eps_late")
 DISTANCES = ("fid", "kid", "precision", "recall", "density", "coverage")
 ANYWHERE = ("steps", "images", "parameters", "nfe", "terminal_signal", "grad_norm_spread", "fid_ratio")
 """Numbers that mean the same whatever was learned from and wherever it was done."""
+
+
+LEVEL = "eps_level"
+"""The error of the noise in one third of t, where thirds are held against each other."""
+
+LONG = 5
+"""Along a numeric factor with more values than this, a value is held against its neighbours, and the two ends against
+each other: every two would be so many differences that few could be told from luck."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +114,29 @@ def pairs(found: Sequence[Unit], baseline: str = "") -> list[tuple[int, int]]:
     baseline, the label of a value or of a setting, those of them that have it on one side."""
     every = list(itertools.combinations(range(len(found)), 2))
     apart = {pair: _differing(found[pair[0]], found[pair[1]]) for pair in every}
-    near = [pair for pair in every if len(apart[pair]) == 1] or every
+    near = [pair for pair in every if len(apart[pair]) == 1 and _near(found, pair, apart[pair][0])] or every
     sides = {pair: {name for k in pair for name in _names(found[k], apart[pair])} for pair in near}
     return [pair for pair in near if baseline in sides[pair]] or near if baseline else near
+
+
+def _near(found: Sequence[Unit], pair: tuple[int, int], factor: str) -> bool:
+    """Whether two that differ in this factor alone are held together: along many numbers, neighbours and the ends."""
+    ends = [numeric(found[k].values.get(factor, "")) for k in pair]
+    alike = [unit for unit in found if set(_differing(unit, found[pair[0]])) <= {factor}]
+    line = sorted({x for unit in alike if (x := numeric(unit.values.get(factor, ""))) is not None})
+    if len(line) <= LONG or None in ends:
+        return True
+    a, b = sorted(line.index(x) for x in ends if x is not None)
+    return b - a == 1 or (a, b) == (0, len(line) - 1)
+
+
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.])")
+
+
+def numeric(label: str) -> float | None:
+    """The one number in a label: "T=300" -> 300."""
+    found = NUMBER.findall(label.replace(",", "").replace("=", " "))
+    return float(found[0]) if len(found) == 1 else None
 
 
 def _names(unit: Unit, factors: Sequence[str]) -> list[str]:
@@ -142,7 +171,7 @@ def kind(unit: Unit, key: str) -> tuple[str, ...]:
         hashes = [s.hash for s in material.scores if s.metric == key and not s.real and s.hash]
         return (data, *hashes[-1:])
     if key == "bits":
-        return (data, "flow" if material.config.schedule.name.startswith("continuous") else "bound")
+        return ("flow" if material.config.schedule.name.startswith("continuous") else "bound",)
     return (data,)
 
 
@@ -151,7 +180,8 @@ def kind(unit: Unit, key: str) -> tuple[str, ...]:
 
 def about(key: str) -> tuple[str, str, str]:
     """(name in words, unit, which way is better) of a number."""
-    return NUMBERS.get(key, (key.replace("_", " "), "", ""))
+    own = {LEVEL: ("error of the noise", "", "lower")}
+    return {**NUMBERS, **own}.get(key, (key.replace("_", " "), "", ""))
 
 
 def better(key: str) -> str:
