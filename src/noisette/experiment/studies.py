@@ -27,7 +27,7 @@ class Value(Section):
     """One value of a factor. `budget` names the kind of budget that it is trained for, where there are several."""
 
     label: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     budget: Literal["", "minutes", "steps", "images"] = ""
 
 
@@ -106,10 +106,10 @@ class Study(Section):
     title: str
     question: str
     about: tuple[str, ...] = ()
-    data: dict[str, Any] = {"source": "digits"}
+    data: dict[str, Any] = Field(default_factory=lambda: {"source": "digits"})
     recipe: str = ""
-    base: dict[str, Any] = {}
-    given: dict[str, Any] = {}
+    base: dict[str, Any] = Field(default_factory=dict)
+    given: dict[str, Any] = Field(default_factory=dict)
     factors: tuple[Factor, ...] = ()
     combine: Literal["one-at-a-time", "grid"] = "grid"
     budgets: dict[BudgetName, Budget] = Field(min_length=1)

@@ -63,9 +63,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def connect(
-    url: str, study: Study, kind: str = "", sampler: optuna.samplers.BaseSampler | None = None
-) -> optuna.Study:
+def connect(url: str, study: Study, kind: str = "", sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
     """The queue of a study, made where it is not there yet. Raises UserError where the database cannot be used."""
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
     said = json.dumps(matters(study), sort_keys=True)
@@ -220,4 +218,3 @@ class _Unattended:
             return False
         del self.since[job.name]
         return True
-

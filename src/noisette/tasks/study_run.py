@@ -178,4 +178,3 @@ def check(study: Study) -> None:
         for way in job.ways:
             if way and not ways.is_path(way):
                 build.check(config.changed({"sample": ways.settings_of(way)}, f"{study.name}: {way}"), shape)
-
