@@ -128,7 +128,7 @@ plt.show()
 # A test function: noise in, an image out. The same noise always gives the same image.
 
 # %%
-drawn = test_function(run, run.noise(20, seed=0))
+drawn = test_function(run.noise(20, seed=0), run)
 grid(images(drawn), columns=10)
 
 # %%

@@ -127,23 +127,24 @@ def test_schedules_of_the_forward_process():
 
 def test_an_image_from_noise_is_that_of_the_run(trained: Run):
     noise = noise_of(trained, 3, seed=5)
-    made = coursework.test_function(trained, noise)
+    made = coursework.test_function(noise, trained)
     assert made.shape == noise.shape and made.dtype == torch.float32
     core, _ = generate(trained, noise=noise)
     np.testing.assert_array_equal(images(made), core.x)
     for same in (trained.path, str(trained.path), nt.open(trained.path)):
-        assert torch.equal(coursework.test_function(same, noise), made)
-    assert not torch.equal(coursework.test_function(trained, noise, steps=2), made)
+        assert torch.equal(coursework.test_function(noise, same), made)
+    assert torch.equal(coursework.test_function(noise[0], trained), made[0]), "one noise, one image"
+    assert not torch.equal(coursework.test_function(noise, trained, steps=2), made)
     with pytest.raises(UserError, match="the noise must have shape"):
-        coursework.test_function(trained, noise[..., :4])
+        coursework.test_function(noise[..., :4], trained)
 
 
 def test_an_image_from_noise_by_a_process():
     process = DiffusionProcess(8, noise_steps=10, model=Small(), device="cpu")
     noise = randn(2, 1, 8, 8, dtype=torch.float32)
-    made = coursework.test_function(process, noise, sampler="ddim", steps=5)
+    made = coursework.test_function(noise, process, sampler="ddim", steps=5)
     assert torch.equal(made, process.sample(2, noise=noise, sampler="ddim", steps=5))
-    assert torch.equal(coursework.test_function(process, noise), coursework.test_function(process, noise))
+    assert torch.equal(coursework.test_function(noise, process), coursework.test_function(noise, process))
 
 
 # --- losses ---------------------------------------------------------------------------------------------------------

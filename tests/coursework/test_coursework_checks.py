@@ -315,7 +315,7 @@ MISTAKES = [
     (Same, "the same noise at every call"),
     (Shared, "every picture of a batch the same noise"),
     (Clipped, "nothing clipped"),
-    (TensorLoss, "Expected loss to be a float, got tensor("),
+    (TensorLoss, "Expected loss to be a float, got a Tensor: 1."),
     (NoStep, "train_step changes no weight"),
     (WrongTarget, "the loss does not fall"),
     (Uphill, "the loss"),

@@ -80,7 +80,9 @@ def test_the_loss_is_algorithm_1_and_the_core():
         def forward(self, x, c_noise, cond=None):
             return found.eps_model(x, c_noise.long())
 
-    core = Objective("eps")(NetDenoiser(Backbone(), linear(1000), "eps"), x0, (t.double() + 1) / 1000, noise).total.mean()
+    core = Objective("eps")(
+        NetDenoiser(Backbone(), linear(1000), "eps"), x0, (t.double() + 1) / 1000, noise
+    ).total.mean()
     torch.testing.assert_close(loss, core, rtol=1e-12, atol=0)
     loss.backward()
     assert float(found.eps_model.conv.weight.grad.abs().max()) > 0

@@ -66,7 +66,7 @@ class DiffusionDataset(Dataset[tuple[Tensor, int]]):
         return image, 0 if self.data.labels is None else int(self.data.labels[row])
 
     def loader(self, batch_size: int = 64, *, shuffle: bool = True, seed: int = 0) -> DataLoader[tuple[Tensor, int]]:
-        """Batches of (images (B, C, H, W), labels (B,)); every pass over it has another order, which the seed decides."""
+        """Batches of (images (B, C, H, W), labels (B,)); each pass over it has its own order, from the seed."""
         return DataLoader(self, batch_size, shuffle, generator=torch.Generator().manual_seed(seed))
 
 
@@ -80,11 +80,13 @@ def forward_process(
 ) -> Tensor:
     """x_0, x_1, ..., x_T: noise added T times, x_t ~ N(sqrt(1 - beta_t) x_{t-1}, beta_t I) (Ho et al. 2020, eq. 2).
 
+    It shows schedules.TableSchedule.betas.
+
     Args:
         x0: (N, C, H, W) in [-1, 1].
         T: how many times, 2 to 10,000.
         schedule: a discrete schedule by name, or one of T steps.
-        scaled: the betas of a named schedule times 1000/T, so that x_T is noise for any T; False takes them as they are.
+        scaled: the betas of a named schedule times 1000/T, so that x_T is noise for any T; False: as they are.
         generator: of the noise, on the CPU; torch's own when None.
 
     Returns:
@@ -107,17 +109,21 @@ class HasPath(Protocol):
     def path(self) -> Path: ...
 
 
-def test_function(model: DiffusionProcess | HasPath | str | Path, noise: Tensor, **settings: Any) -> Tensor:
-    """Images made of this noise, (N, C, H, W) in [-1, 1]; the same noise gives the same images.
+def test_function(noise: Tensor, model: DiffusionProcess | HasPath | str | Path, **settings: Any) -> Tensor:
+    """Noise in, an image out, of the same shape and in [-1, 1]; the same noise gives the same image.
+
+    It shows noisette.tasks.generate.generate, or DiffusionProcess.sample.
 
     Args:
+        noise: N(0, I), (C, H, W) or (N, C, H, W).
         model: a run, the path of its folder, or a DiffusionProcess.
-        noise: (N, C, H, W) of N(0, I).
         settings: of the sampler: sampler="ddim", steps=50, eta, guidance, ...; the run's own by default.
 
     Raises:
         UserError: no such run, noise of another shape, a setting that does not exist.
     """
+    if noise.ndim == 3:
+        return test_function(noise[None], model, **settings)[0]
     if isinstance(model, DiffusionProcess):
         return model.sample(len(noise), seed=0, noise=noise, **settings)
     made, _ = generate(Run.open(getattr(model, "path", model)), noise=noise, **settings)
@@ -131,20 +137,20 @@ test_function.__test__ = False  # type: ignore[attr-defined]  # its name is the 
 
 
 def l1_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """The mean of |predicted - target|, a scalar."""
+    """The mean of |predicted - target|, a scalar: objectives.l1."""
     return objectives.l1(predicted, target).mean()
 
 
 def l2_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """The mean of (predicted - target)^2, a scalar: L_simple of Ho et al. 2020, eq. 14, where the target is the noise."""
+    """The mean of (predicted - target)^2, a scalar: objectives.l2; of noise L_simple of Ho et al. 2020, eq. 14."""
     return objectives.l2(predicted, target).mean()
 
 
 def huber_loss(predicted: Tensor, target: Tensor, delta: float = 1.0) -> Tensor:
-    """The mean of half the squared error below delta, linear above, a scalar (Huber 1964)."""
+    """The mean of half the squared error below delta, linear above, a scalar: objectives.huber (Huber 1964)."""
     return objectives.huber(predicted, target, delta).mean()
 
 
 def charbonnier_loss(predicted: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor:
-    """The mean of sqrt((predicted - target)^2 + epsilon^2), a scalar (Charbonnier et al. 1994)."""
+    """The mean of sqrt((predicted - target)^2 + epsilon^2), a scalar: objectives.charbonnier."""
     return objectives.charbonnier(predicted, target, epsilon).mean()

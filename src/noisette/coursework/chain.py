@@ -46,7 +46,7 @@ class Chain:
     Attributes:
         denoiser: the model as the core's denoiser, for any sampler of noisette.diffusion.
         steps: T.
-        betas, alphas, alpha_bars: (T,) float64: beta_t, 1 - beta_t and its running product (Ho et al. 2020, eq. 4).
+        beta, alpha, alpha_bar: (T,) float64: beta_t, 1 - beta_t and its running product (Ho et al. 2020, eq. 4).
 
     Raises:
         UserError: a schedule with no signal left at its last step, where noise says nothing about the data.
@@ -56,9 +56,9 @@ class Chain:
         with build.as_user_errors("schedule"):
             self.denoiser = NetDenoiser(Told(model), schedule, "eps", learn_variance=learn_variance)
         self.schedule, self.steps = schedule, len(schedule.betas)
-        self.alpha_bars = schedule.alpha_bar(self.time(torch.arange(self.steps)))
-        self.betas = schedule.betas
-        self.alphas = 1 - self.betas
+        self.alpha_bar = schedule.alpha_bar(self.time(torch.arange(self.steps)))
+        self.beta = schedule.betas
+        self.alpha = 1 - self.beta
 
     # --- t ---
 
@@ -98,9 +98,7 @@ class Chain:
         """What the model says of x_t at steps t (N,)."""
         return self.denoiser(x_t, self.time(t))
 
-    def back(
-        self, x_t: Tensor, t: Tensor, noise: Tensor, variance: str = "small", clipped: bool = False
-    ) -> Tensor:
+    def back(self, x_t: Tensor, t: Tensor, noise: Tensor, variance: str = "small", clipped: bool = False) -> Tensor:
         """x_{t-1}, a step of the core's ddpm (Ho et al. 2020, algorithm 2); where t = 0 no noise is added.
 
         Args:
@@ -190,7 +188,7 @@ def resting(model: object) -> Iterator[None]:
 
 @contextlib.contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """Inside, torch's CPU generator starts from the seed, and goes on afterwards as if nothing was drawn; None: as is."""
+    """Inside, torch's CPU generator starts from the seed, and afterwards is as it was before; None: nothing is done."""
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
             torch.random.default_generator.manual_seed(seed)

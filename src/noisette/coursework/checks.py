@@ -24,14 +24,14 @@ NEAR = 1e-4  # of a coefficient and its own table; a step further the tables dif
 MOST_SIGNAL = 0.05  # of the last step, as an amplitude
 STEPS, FIRST, LAST, FALL = 300, 5, 10, 0.6  # the loss of the last ten of so many steps is under 0.6 of the first five's
 
-TABLES = ("alpha_bars", "alpha_bar", "alphas_bar", "alphas_cumprod", "alpha_hat", "alphas_hat", "alpha_cumprod")
+TABLES = ("alpha_bar", "alpha_bars", "alphas_bar", "alphas_cumprod", "alpha_hat", "alphas_hat", "alpha_cumprod")
 BETAS = ("betas", "beta")
 
 
 def check_diffusion_model(model_class: Callable[..., Any]) -> bool:
-    """Whether model_class(image_size=28, channels=1) is a net (x, t) -> noise in the shape of x that hears t and learns.
+    """Whether model_class(image_size=28, channels=1) is a net (x, t) -> noise that hears t and learns.
 
-    t is (N,) int64 in 0..999. Prints what is wrong, or that all is well.
+    x and the noise are (N, 1, 28, 28), t is (N,) int64 in 0..999. Prints what is wrong, or that all is well.
     """
     return _told("DiffusionModel", lambda: _check_model(model_class))
 
@@ -164,7 +164,7 @@ def _coefficients(x: Tensor, noisy: Tensor, noise: Tensor) -> tuple[list[float],
         miss = float((known @ fit - mixed.flatten()[:, None]).square().mean().sqrt())
         _expect(
             miss < EXACT,
-            f"at t={step} noisy_x is not a * x + b * noise for the noise that is returned, with one a and b for each t: "
+            f"at t={step} noisy_x is not a * x + b * noise for the noise that is returned, with an a and b for each t; "
             "is it the very noise that was added, each picture's level its own, and nothing clipped?",
         )
         signal.append(float(fit[0]))
@@ -267,7 +267,7 @@ def _check_training(process: Any) -> None:
     weights = _weights(process)
     for step in range(STEPS):
         loss = process.train_step(x)
-        _expect(isinstance(loss, float), f"Expected loss to be a float, got {loss}")
+        _expect(isinstance(loss, float), f"Expected loss to be a float, got a {type(loss).__name__}: {loss}")
         _expect(math.isfinite(loss), f"the loss of training step {step} is {loss}")
         losses.append(loss)
         if step == 1 and weights:

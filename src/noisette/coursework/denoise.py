@@ -34,15 +34,15 @@ class DenoiseDiffusion:
         if isinstance(eps_model, nn.Module):
             eps_model.to(self.device)
         self.chain = Chain(eps_model, schedule_of("linear", n_steps, scaled))
-        self.beta = self.chain.betas.float().to(self.device)
-        self.alpha = self.chain.alphas.float().to(self.device)
-        self.alpha_bar = self.chain.alpha_bars.float().to(self.device)
+        self.beta = self.chain.beta.float().to(self.device)
+        self.alpha = self.chain.alpha.float().to(self.device)
+        self.alpha_bar = self.chain.alpha_bar.float().to(self.device)
         self.sigma2, self.sigmat = self.beta, self.beta.sqrt()
 
     def q_xt_x0(self, x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, variance) of q(x_t | x0) = N(sqrt(alpha_bar_t) x0, (1 - alpha_bar_t) I) (Ho et al. 2020, eq. 4).
 
-        x0 (N, ...), t (N,); the mean has the shape of x0, the variance (N, 1, ...).
+        It shows NoiseSchedule.level. x0 (N, ...), t (N,); the mean has the shape of x0, the variance (N, 1, ...).
         """
         alpha, sigma = self.chain.level(t, x0)
         return alpha * x0, sigma**2
@@ -50,7 +50,7 @@ class DenoiseDiffusion:
     def q_sample(
         self, x0: Tensor, t: Tensor, eps: Tensor | None = None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """x_t ~ q(x_t | x0), of this noise eps, or of fresh one."""
+        """x_t ~ q(x_t | x0), of this noise eps, or of fresh one; its level is NoiseSchedule.level's."""
         return self.chain.noised(x0, t, normal_like(x0, generator) if eps is None else eps)
 
     def p_sample(
@@ -64,15 +64,17 @@ class DenoiseDiffusion:
     ) -> Tensor:
         """x_{t-1} ~ p(x_{t-1} | x_t) = N(mu_theta(x_t, t), beta_t I) (Ho et al. 2020, algorithm 2); at t = 0 the mean.
 
-        xt (N, ...), t (N,). clipped: the estimate of x0 in the mean is clamped to [-1, 1].
+        It shows a step of samplers.ddpm with variance="large". xt (N, ...), t (N,). clipped: the estimate of x0 in the
+        mean is clamped to [-1, 1].
         """
         noise = normal_like(xt, generator) if noise is None else noise
         with resting(self.eps_model):
             return self.chain.back(xt, t, noise, variance="large", clipped=clipped)
 
-    def loss(
-        self, x0: Tensor, noise: Tensor | None = None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """L_simple, the mean over a batch: |eps - eps_theta(x_t, t)|^2 with t uniform (Ho et al. 2020, eq. 14)."""
+    def loss(self, x0: Tensor, noise: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """L_simple, the mean over a batch: |eps - eps_theta(x_t, t)|^2 with t uniform (Ho et al. 2020, eq. 14).
+
+        It shows objectives.Objective in the space of eps, with UniformTimes.
+        """
         t = self.chain.draw(len(x0), generator)
         return self.chain.losses(x0, t, normal_like(x0, generator) if noise is None else noise).total.mean()

@@ -17,8 +17,9 @@ from noisette.experiment import build
 class MNISTDiffusion(nn.Module):
     """p(x_{t-1} | x_t) = N(mu_theta(x_t, t), Sigma_theta(x_t, t)) (Nichol & Dhariwal 2021), t = 0..T-1.
 
-    The U-Net has twice the channels of the images: the first half is eps_theta, which gives the mean, the second says
-    where the variance lies between beta~ and beta, in log space (eq. 15).
+    It shows denoisers.NetDenoiser with learn_variance. The U-Net has twice the channels of the images: the first half
+    is eps_theta, which gives the mean, the second says where the variance lies between beta~ and beta, in log space
+    (eq. 15).
 
     Args:
         image_size, in_channels: of the images.
@@ -28,16 +29,16 @@ class MNISTDiffusion(nn.Module):
 
     Attributes:
         model: the U-Net.
-        betas, alphas, alpha_bars: (T,) float32 buffers, index t.
+        beta, alpha, alpha_bar: (T,) float32 buffers, index t.
         chain.denoiser: the model for the core's samplers.
 
     Raises:
         UserError: a setting that does not exist or is out of range.
     """
 
-    betas: Tensor
-    alphas: Tensor
-    alpha_bars: Tensor
+    beta: Tensor
+    alpha: Tensor
+    alpha_bar: Tensor
 
     def __init__(
         self,
@@ -53,13 +54,13 @@ class MNISTDiffusion(nn.Module):
         self.model = DiffusionModel(image_size, in_channels, learn_variance=True, seed=seed, **net)
         betas = self._cosine_variance_schedule(timesteps)
         self.chain = Chain(self.model, TableSchedule(betas, "cosine"), learn_variance=True)
-        for name in ("betas", "alphas", "alpha_bars"):
+        for name in ("beta", "alpha", "alpha_bar"):
             self.register_buffer(name, getattr(self.chain, name).float(), persistent=False)
 
     @staticmethod
     def _cosine_variance_schedule(timesteps: int, epsilon: float = 0.008) -> Tensor:
         """(T,) float64 betas, at most 0.999, of alpha_bar = cos^2((t/T + epsilon)/(1 + epsilon) pi/2) over its value
-        at 0 (Nichol & Dhariwal 2021, eq. 17)."""
+        at 0 (Nichol & Dhariwal 2021, eq. 17): schedules.cosine."""
         with build.as_user_errors("timesteps"):
             return cosine(timesteps, epsilon=epsilon).betas
 
@@ -72,11 +73,16 @@ class MNISTDiffusion(nn.Module):
         return self.chain.predict(self._forward_diffusion(x, t, noise), t).eps
 
     def _forward_diffusion(self, x_0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), of this noise; t (N,) in 0..T-1."""
+        """x_t ~ q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I), of this noise; t (N,) in 0..T-1.
+
+        It shows NoiseSchedule.level (Ho et al. 2020, eq. 4).
+        """
         return self.chain.noised(x_0, t, noise)
 
     def _reverse_diffusion(self, x_t: Tensor, t: Tensor, noise: Tensor, clipped: bool = False) -> Tensor:
         """x_{t-1} = mu_theta(x_t, t) + sqrt(Sigma_theta(x_t, t)) noise, without the noise where t = 0.
+
+        It shows a step of samplers.ddpm with variance="learned".
 
         x_t and noise (N, C, H, W), t (N,) in 0..T-1. clipped: the estimate of x_0 in the mean is clamped to [-1, 1].
         """
@@ -85,7 +91,7 @@ class MNISTDiffusion(nn.Module):
 
     def loss(self, x: Tensor, noise: Tensor | None = None, generator: torch.Generator | None = None) -> Tensor:
         """L_hybrid, the mean over the batch: the squared error of the noise, plus 0.001 T L_vlb in bits per dimension,
-        which teaches the variance and leaves the mean alone (Nichol & Dhariwal 2021, eq. 16)."""
+        which teaches the variance and leaves the mean alone (Nichol & Dhariwal 2021, eq. 16): objectives.Objective."""
         t = self.chain.draw(len(x), generator)
         noise = normal_like(x, generator) if noise is None else noise
         return self.chain.losses(x, t, noise).total.mean()
@@ -96,10 +102,10 @@ class MNISTDiffusion(nn.Module):
             raise UserError(f"every counts steps: it must be at least 1, got {every}")
         return sorted({0, *range(self.timesteps, 0, -every)}, reverse=True)
 
-    def sampling(
-        self, n_samples: int = 36, every: int = 1, seed: int | None = None, clipped: bool = True
-    ) -> Tensor:
+    def sampling(self, n_samples: int = 36, every: int = 1, seed: int | None = None, clipped: bool = True) -> Tensor:
         """The whole way from noise to n samples, on the CPU: (T + 1, n, C, H, W), noise first, samples last.
+
+        It shows samplers.ddpm with variance="learned" (Ho et al. 2020, algorithm 2).
 
         Args:
             n_samples: how many.

@@ -1,4 +1,4 @@
-"""DDPM from scratch: DiffusionModel, the U-Net that predicts noise, and DiffusionProcess, which noises, trains, samples."""
+"""DDPM from scratch: DiffusionModel, the U-Net that predicts noise, and DiffusionProcess, which trains and samples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from noisette.tasks.trainer import bin_means, by_time
 
 
 class DiffusionModel(nn.Module):
-    """eps_theta(x_t, t): the core's U-Net, with the settings of the recipe that fits the image size.
+    """eps_theta(x_t, t): the core's noisette.nets.UNet, with the settings of the recipe that fits the image size.
 
     The time is embedded once and concatenated with the features of every residual block, unless `time` says otherwise.
 
@@ -64,8 +64,8 @@ class DiffusionProcess:
         image_size, channels: of the images.
         noise_steps: T, 2 to 10,000.
         schedule: a discrete schedule by name (linear, cosine, quadratic, scaled_linear, sigmoid), or one of T steps.
-        scaled: the betas of a named schedule times 1000/T, so that x_T is noise for any T: linear ones, 1e-4..0.02, were
-            made for T = 1000. False takes them as they are. At T = 1000, and for cosine, it changes nothing.
+        scaled: the betas of a named schedule times 1000/T, so that x_T is noise for any T: the linear ones, 1e-4..0.02,
+            were made for T = 1000. False takes them as they are. At T = 1000, and for cosine, it changes nothing.
         model: any net with model(x_t, t) -> noise; a DiffusionModel when None.
         loss: l1 | l2 | huber | charbonnier, or your own function of two tensors that gives a loss for every element.
         lr: learning rate of AdamW. `optimizer` is an attribute: put another in its place.
@@ -75,7 +75,7 @@ class DiffusionProcess:
     Attributes:
         model, optimizer, device, noise_steps, schedule.
         denoiser: the model as the core sees it, for any of its samplers.
-        betas, alphas, alpha_bars: (T,) float64, index t = 0..T-1.
+        beta, alpha, alpha_bar: (T,) float64, index t = 0..T-1.
 
     Raises:
         UserError: a setting that does not exist or is out of range.
@@ -101,13 +101,13 @@ class DiffusionProcess:
         self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr, weight_decay=0.0)
         self.chain = Chain(self.model, schedule_of(schedule, noise_steps, scaled))
         self.schedule, self.denoiser = self.chain.schedule, self.chain.denoiser
-        self.betas, self.alphas, self.alpha_bars = self.chain.betas, self.chain.alphas, self.chain.alpha_bars
+        self.beta, self.alpha, self.alpha_bar = self.chain.beta, self.chain.alpha, self.chain.alpha_bar
         self.distance = build.distance(loss) if isinstance(loss, str) else loss
 
     def add_noise(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x_t, the noise in it): x_t = sqrt(alpha_bar_t) x + sqrt(1 - alpha_bar_t) noise (Ho et al. 2020, eq. 4).
 
-        x (N, C, H, W) in [-1, 1]; t (N,) in 0..T-1. Raises UserError for a t outside.
+        It shows NoiseSchedule.level. x (N, C, H, W) in [-1, 1]; t (N,) in 0..T-1. Raises UserError for a t outside.
         """
         noise = normal_like(x, generator)
         return self.chain.noised(x, t, noise), noise
@@ -115,7 +115,8 @@ class DiffusionProcess:
     def train_step(self, x: Tensor, generator: torch.Generator | None = None) -> float:
         """One step of the optimiser on a batch x (N, C, H, W) in [-1, 1]; the mean loss (Ho et al. 2020, algorithm 1).
 
-        t and the noise come from `generator` (on the CPU), or from torch's own.
+        It shows objectives.Objective in the space of eps, with UniformTimes. t and the noise come from `generator` (on
+        the CPU), or from torch's own.
         """
         loss = self._losses(x, generator).total.mean()
         self.optimizer.zero_grad(set_to_none=True)
@@ -124,7 +125,7 @@ class DiffusionProcess:
         return float(loss.detach())
 
     def sample(self, n: int = 36, *, seed: int | None = None, noise: Tensor | None = None, **settings: Any) -> Tensor:
-        """n new images, (n, C, H, W) float32, in the range of the data, [-1, 1].
+        """n new images, (n, C, H, W) float32, in the range of the data, [-1, 1], by noisette.diffusion.samplers.
 
         Args:
             n: how many.
@@ -145,7 +146,8 @@ class DiffusionProcess:
     def interpolate(self, a: Tensor, b: Tensor, count: int = 9, steps: int = 50) -> Tensor:
         """Images from `count` noises on the great circle from a to b, each (C, H, W): (count, C, H, W), by DDIM.
 
-        DDIM adds no noise, so that nothing but its start decides what it draws (Song et al. 2021, sec. 5.3).
+        It shows tasks.interpolate.slerp and samplers.ddim, which adds no noise, so that nothing but its start decides
+        what it draws (Song et al. 2021, sec. 5.3).
         """
         if count < 2:
             raise UserError(f"an interpolation needs at least 2 pictures, got {count}")
@@ -156,7 +158,7 @@ class DiffusionProcess:
     def loss_by_timestep(self, x: Tensor, generator: torch.Generator | None = None) -> list[float | None]:
         """The mean loss in 20 equal ranges of t, from the cleanest to the noisiest; None where no t fell.
 
-        x (N, C, H, W): each image is noised to one random t, so take some hundreds.
+        It shows tasks.trainer.by_time. x (N, C, H, W): each image is noised to one random t, so take some hundreds.
         """
         with resting(self.model):
             return bin_means(by_time(self._losses(x, generator)))
