@@ -24,23 +24,32 @@ def groups(x: np.ndarray, error: float | None = None) -> Groups:
 # --- where there is a formula ---------------------------------------------------------------------------------------
 
 
-def test_two_settings_of_equal_spread_are_a_t_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a common variance that counts for everything, it is Student's t test of two samples."""
-    monkeypatch.setattr(effects, "PRIOR", 1e9)
-    x = np.array([[4.1, 4.6, 3.8], [5.9, 5.2, 5.6]])
-    (found,) = effects.effects(groups(x))
-    wanted = stats.ttest_ind(x[0], x[1])
-    low, high = wanted.confidence_interval()
-    assert math.isclose(found.by, x[0].mean() - x[1].mean()) and found.general and found.seeds == 3
-    assert np.allclose([found.p, found.low, found.high], [wanted.pvalue, low, high], rtol=1e-6)
-
-
-def test_without_a_common_variance_it_is_welchs_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effects, "PRIOR", 0.0)
+def test_two_settings_alone_are_welchs_test() -> None:
+    """Nobody else knows the spread that they have in common, so PRIOR changes nothing."""
     x = np.array([[4.1, 4.6, 3.8, 4.4], [5.9, 9.2, 5.6, 7.0]])
     (found,) = effects.effects(groups(x))
     wanted = stats.ttest_ind(x[0], x[1], equal_var=False)
-    assert np.allclose([found.p, *wanted.confidence_interval()], [wanted.pvalue, found.low, found.high], rtol=1e-6)
+    assert math.isclose(found.by, x[0].mean() - x[1].mean()) and found.general and found.seeds == 4
+    assert np.allclose([found.p, found.low, found.high], [wanted.pvalue, *wanted.confidence_interval()], rtol=1e-6)
+
+
+def test_without_a_common_variance_it_is_welchs_test_for_any_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(effects, "PRIOR", 0.0)
+    x = np.array([[4.1, 4.6, 3.8], [5.9, 9.2, 5.6], [5.0, 5.1, 5.2]])
+    found = effects.effects(groups(x))
+    for effect in found:
+        wanted = stats.ttest_ind(x[effect.a], x[effect.b], equal_var=False)
+        assert math.isclose(effect.p, wanted.pvalue, rel_tol=1e-6)
+
+
+def test_what_other_settings_spread_by_counts_too() -> None:
+    """Two settings whose seeds agree by luck: others that spread far more make them less sure, calm ones surer."""
+    two = [[4.0, 4.1, 4.2], [4.5, 4.6, 4.7]]
+    alone, calm, wild = (
+        effects.effects(groups(np.array([*two, *others])), [(0, 1)])[0].p
+        for others in ([], [[7.0, 7.1, 7.2], [8.0, 8.1, 8.2]], [[7.0, 9.0, 5.0], [8.0, 5.0, 9.0]])
+    )
+    assert calm < alone < wild
 
 
 def test_paired_of_two_settings_is_the_paired_t_test() -> None:
@@ -139,13 +148,13 @@ SPREADS: dict[str, Spread] = {
     "half noisy": lambda rng, k: np.r_[np.full(k // 2, 2.0), np.ones(k - k // 2)],
     "all unlike": lambda rng, k: np.exp(rng.normal(0, 0.4, k)),
 }
-ROUNDS = 400
+ROUNDS = 600
 SLACK = 2.6 * math.sqrt(LEVEL * (1 - LEVEL) / ROUNDS)
 """What the share of false alarms may lie above the level by the luck of the simulation."""
 
 
 @pytest.mark.parametrize("spread", SPREADS)
-@pytest.mark.parametrize(("k", "n"), [(2, 2), (2, 3), (3, 3), (4, 2), (6, 3), (6, 5)])
+@pytest.mark.parametrize(("k", "n"), [(2, 2), (2, 5), (3, 3), (4, 2), (6, 3)])
 def test_settings_that_are_equal_are_hardly_ever_told_apart(spread: str, k: int, n: int) -> None:
     """Lognormal distances with one truth and any spread: even one false difference in all pairs is rare."""
     rng = np.random.default_rng([k, n, *spread.encode()])
@@ -182,11 +191,12 @@ def power(k: int, n: int, size: float, paired: bool = False) -> float:
 
 
 def test_a_planted_effect_is_found() -> None:
-    """What few seeds can do: 3 standard deviations with 5 seeds nearly always; with 2 seeds hardly anything."""
-    assert power(2, 5, 3.0) > 0.9 and power(4, 5, 3.0) > 0.85
-    assert power(2, 3, 3.0) > 0.5 and power(4, 3, 4.0) > 0.5
-    assert power(4, 5, 2.0) > 0.3
-    assert power(4, 2, 2.0) < 0.3
+    """What few seeds can do: 3 standard deviations with 5 seeds nearly always, with 3 about every second time, with 2
+    hardly ever."""
+    assert power(2, 5, 3.0) > 0.93 and power(4, 5, 3.0) > 0.85
+    assert power(2, 3, 3.0) > 0.6 and power(4, 3, 3.0) > 0.35 and power(4, 3, 4.0) > 0.6
+    assert power(4, 5, 2.0) > 0.38
+    assert power(4, 2, 2.0) < 0.15
 
 
 def test_pairing_finds_what_the_luck_of_training_would_hide() -> None:

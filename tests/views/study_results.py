@@ -31,9 +31,7 @@ def made(
     ]
 
 
-def noisy(
-    seed: int, settings: Mapping[str, float], seeds: int = 3, spread: float = 0.1
-) -> dict[str, list[float]]:
+def noisy(seed: int, settings: Mapping[str, float], seeds: int = 3, spread: float = 0.1) -> dict[str, list[float]]:
     """Values that spread lognormally about each setting's truth."""
     rng = np.random.default_rng(seed)
     return {name: list(truth * np.exp(spread * rng.normal(size=seeds))) for name, truth in settings.items()}

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from noisette.metrics.effects import holm
 from noisette.experiment.config import ONE_CALL
+from noisette.metrics.effects import holm
 from noisette.views.scores import REAL_NAMES, Score, Z, order
 
 WARNINGS = ("memory_closer", "memory_copied")

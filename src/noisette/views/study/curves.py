@@ -142,9 +142,7 @@ def _where(b: Band) -> str:
     """ "cosine 12 % in the early third (least noisy), ...": of the sum over evenly spaced t."""
     third = np.minimum((3 * b.x).astype(int), 2)
     parts = [float(b.mean[third == k].sum()) / max(float(b.mean.sum()), 1e-300) for k in range(3)]
-    told = ", ".join(
-        f"{percent(part)} {name} ({end})" for part, name, end in zip(parts, THIRDS, ENDS, strict=True)
-    )
+    told = ", ".join(f"{percent(part)} {name} ({end})" for part, name, end in zip(parts, THIRDS, ENDS, strict=True))
     return f"{b.name} {told}".replace(" %", "\u00a0%")
 
 

@@ -17,6 +17,7 @@ from noisette.views.cards import as_text
 from noisette.views.comparison import listed
 from noisette.views.parts import Figure, Section, Table
 from noisette.views.study import curves, pictures, units
+from noisette.views.study.claims import Claim
 from noisette.views.study.findings import Findings, findings, noise
 from noisette.views.study.sentences import capital, difference
 from noisette.views.study.table import lines, table
@@ -92,9 +93,7 @@ def _findings(told: Told) -> Section:
     section = Section("findings", "What was found", text)
     if made.found:
         rows = [
-            [capital(units.about(c.key)[0]), f"{c.a.name} and {c.b.name}", difference(c.key, c.effect), _p(c.effect.p)]
-            + ["yes" if c.real else "no"]
-            for c in made.found
+            [*_names(c), difference(c.key, c.effect), _p(c.effect.p), "yes" if c.real else "no"] for c in made.found
         ]
         head = ["", "the better one first", "difference", "p", "larger than the noise"]
         section.tables = [Table(rows, f"All differences that were looked at ({len(rows)})", head, folded=True)]
@@ -102,6 +101,10 @@ def _findings(told: Told) -> Section:
         section.missing = "No two settings have been measured alike yet, so nothing is held against anything."
         section.command = told.command
     return section
+
+
+def _names(claim: Claim) -> list[str]:
+    return [capital(units.about(claim.key)[0]), f"{claim.a.name} and {claim.b.name}"]
 
 
 def _p(p: float) -> str:

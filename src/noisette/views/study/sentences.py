@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-
 
 from noisette.metrics.effects import Effect
 from noisette.views import scores
@@ -208,7 +208,7 @@ def _trend(made: Claims, key: str, factor: str, line: Sequence[tuple[float, Unit
     path = ", ".join(f"{value(made, key, unit)} at {x:g}" for x, unit in line)
     best = means.index(max(means) if way == "higher" else min(means))
     if _holds(made, key, units[0], units[-1]):
-        steps = [after - before for before, after in zip(means, means[1:], strict=False)]
+        steps = [after - before for before, after in itertools.pairwise(means)]
         if min(steps) > 0 or max(steps) < 0:
             return [f"{capital(name)} {'rises' if steps[0] > 0 else 'falls'} with {factor} at every step: {path}."]
         inside = f"{capital(name)} does not go steadily one way with {factor}: {path}."
@@ -236,9 +236,15 @@ def difference(key: str, effect: Effect) -> str:
     low, high = sorted((sign * effect.low, sign * effect.high))
     below, above = by - low, high - by
     if 0 < max(below, above) <= EVEN * min(below, above):
-        told = of.text(key, by, low, high).removesuffix("\u00a0%")
-        return f"{told} ± {of.text(key, (high - low) / 2, low, high)}".replace(" ", "\u00a0")
-    return f"{of.text(key, by, low, high)} {of.interval(key, low, high)}".replace(" ", "\u00a0")
+        told = f"{of.text(key, by, low, high)} ± {of.text(key, (high - low) / 2, low, high)}"
+    else:
+        told = f"{of.text(key, by, low, high)} {of.interval(key, low, high)}"
+    return _points(told).replace(" ", "\u00a0")
+
+
+def _points(told: str) -> str:
+    """A difference of shares: a per cent of what would not be clear."""
+    return told.replace("\u00a0%", "") + " percentage points" if "%" in told else told
 
 
 def value(made: Claims, key: str, unit: Unit) -> str:
