@@ -148,7 +148,7 @@ SPREADS: dict[str, Spread] = {
     "half noisy": lambda rng, k: np.r_[np.full(k // 2, 2.0), np.ones(k - k // 2)],
     "all unlike": lambda rng, k: np.exp(rng.normal(0, 0.4, k)),
 }
-ROUNDS = 600
+ROUNDS = 1000
 SLACK = 2.6 * math.sqrt(LEVEL * (1 - LEVEL) / ROUNDS)
 """What the share of false alarms may lie above the level by the luck of the simulation."""
 

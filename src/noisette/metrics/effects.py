@@ -125,11 +125,10 @@ def effects(
     together = _paired_errors(scaled, [(a, b) for a, b in pairs if len(groups[a]) > 1]) if paired else {}
     spread, found = _Spread.of(scaled), []
     for a, b in pairs:
+        gap, seeds = _mean(scaled[a]) - _mean(scaled[b]), min(len(groups[a]), len(groups[b]))
+        error = spread.error(a, b)
         if (a, b) in together:
             gap, error, seeds = together[a, b]
-        else:
-            gap, seeds = _mean(scaled[a]) - _mean(scaled[b]), min(len(groups[a]), len(groups[b]))
-            error = spread.error(a, b)
         found.append(_effect(a, b, groups, gap, error, seeds, log))
     return found
 
@@ -186,8 +185,8 @@ class _Spread:
     def error(self, *which: int) -> _Error | None:
         """The error of the mean of a setting, or of the difference of two; None where nothing is known of it.
 
-        Between seeds where there are several: Welch's degrees of freedom from these settings' own variances, and as many
-        of those of PRIOR as the common variance comes from other settings. Of one seed each, within the runs.
+        Between seeds where there are several: Welch's degrees of freedom from these settings' own variances, and as
+        many of those of PRIOR as the common variance comes from other settings. Of one seed each, within the runs.
         """
         some = [self.groups[k] for k in which]
         if any(len(group) == 1 for group in some):
