@@ -153,7 +153,9 @@ class CleanFirst(Right):
 
     def __init__(self, image_size=28, channels=1):
         super().__init__(image_size, channels)
-        self.alpha_bars = self._bars = torch.cat([torch.ones(1), self._bars])
+        self._bars = torch.cat([torch.ones(1), self._bars])
+        if self.shown:
+            self.alpha_bars = self._bars
 
     def amounts(self, t):
         return super().amounts(t + 1)
@@ -187,6 +189,19 @@ class Before(Right):
 class BeforeClamped(Right):
     def amounts(self, t):
         return super().amounts((t - 1).clamp(min=0))
+
+
+class CleanAtZero(CleanFirst):
+    """The same table of T + 1 numbers, read at t."""
+
+    def amounts(self, t):
+        return Right.amounts(self, t)
+
+
+class Negative(Right):
+    def amounts(self, t):
+        a, b = super().amounts(t)
+        return a, -b
 
 
 class After(Right):
@@ -303,6 +318,10 @@ MISTAKES = [
     (Before, "alpha_bar[t - 1]: t is one step off"),
     (BeforeClamped, "alpha_bar[t - 1]: t is one step off"),
     (hidden(Before), "the picture must fade as t grows"),
+    (hidden(BeforeClamped), "the picture must fade as t grows"),
+    (Negative, "the share of noise must be above 0"),
+    (CleanAtZero, "alpha_bar[t - 1]: t is one step off"),
+    (hidden(CleanAtZero), "the share of noise must be above 0 at every t of 0..999, t=0 too"),
     (After, "add_noise must take every t of 0..999"),
     (Swapped, "signal and noise have changed places"),
     (FirstLevel, "sqrt(alpha_bar[t])"),

@@ -244,11 +244,12 @@ def _check_levels(signal: list[float], amount: list[float]) -> None:
         if abs(a * a + b * b - 1) > EXACT:
             roots = "the square roots are missing: " if abs(a + b - 1) < EXACT else ""
             raise UserError(f"{said}: {roots}it must be sqrt(alpha_bar) x + sqrt(1 - alpha_bar) noise")
-        _expect(a > -EXACT and b > 1e-5, f"{said}: every t of 0..{T - 1} must add some noise, t=0 too")
+        _expect(a > -EXACT, f"{said}: the share of the picture must not be negative")
+        _expect(b > 1e-5, f"{said}: the share of noise must be above 0 at every t of 0..{T - 1}, t=0 too")
     for (s, a), (t, c) in itertools.pairwise(zip(SEEN, signal, strict=True)):
         _expect(
-            c < a,
-            f"the picture must fade as t grows, but {a:.3f} of it is left at t={s} and {c:.3f} at t={t}: "
+            c < a - 1e-6,
+            f"the picture must fade as t grows, but {a:.4f} of it is left at t={s} and {c:.4f} at t={t}: "
             "is alpha_bar the running product of 1 - beta, and read at t?",
         )
     _expect(

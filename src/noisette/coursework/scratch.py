@@ -91,7 +91,7 @@ class DiffusionProcess:
         scaled: bool = True,
         model: nn.Module | None = None,
         loss: str | Distance = "l2",
-        lr: float = 1e-3,
+        lr: float = 2e-3,
         device: str = "auto",
         seed: int | None = None,
     ):
