@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
@@ -63,6 +63,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@quiet()
 def connect(url: str, study: Study, kind: str = "", sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
     """The queue of a study, made where it is not there yet. Raises UserError where the database cannot be used."""
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
@@ -189,10 +190,10 @@ def once(queue: optuna.Study, objective: Callable[[optuna.Trial], float]) -> Non
 
     try:
         queue.optimize(watched, n_trials=1)
-    except (ValueError, UpdateFinishedTrialError):
+    except Exception:  # Optuna says in several ways that a trial is somebody else's now
         if not over:
             raise
-        # A machine that slept was taken for dead, and the trial is somebody else's now: the run folder knows better.
+        # The machine slept and was taken for dead. What was done is in the run folder, where others find it.
 
 
 class _Unattended:

@@ -80,8 +80,7 @@ def best(folder: Folder, url: str) -> list[Tried]:
     Raises UserError where there is none.
     """
     study = folder.read()
-    with quiet():
-        trials = connect(url, study, SEARCH).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    trials = connect(url, study, SEARCH).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     answers: dict[frozenset[tuple[str, str]], list[float]] = {}
     for trial in trials:
         if trial.value is not None:
