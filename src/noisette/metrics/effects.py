@@ -161,6 +161,8 @@ def _mean(group: Sequence[Measured]) -> float:
 
 
 def _variance(values: Sequence[float]) -> float:
+    if min(values) == max(values):
+        return 0.0  # exactly, whatever a mean of logarithms is rounded to
     middle = sum(values) / len(values)
     return sum((v - middle) ** 2 for v in values) / (len(values) - 1)
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from noisette.tasks.levels import THIRDS
 from noisette.views import scores, words
 from noisette.views.comparison_curves import loss_kind
 from noisette.views.curves import finite
@@ -19,7 +18,6 @@ from noisette.views.study.claims import Claims, cost, means
 from noisette.views.study.sentences import capital
 from noisette.views.study.units import Unit
 
-ENDS = ("least noisy", "middle", "noisiest")
 AXES = {1: "images shown", 2: "minutes"}
 LONGER = 1.05
 """Trainings whose times differ by more than this factor are shown over time as well."""
@@ -50,8 +48,8 @@ def training(found: Sequence[Unit], keys: Sequence[str], command: str) -> list[F
     ]
     if shared:
         text.append(
-            f"{' and '.join(TITLES[key] for key in shared)}: these settings do not all measure it alike, so each curve "
-            "is a share of its own start. How fast it falls compares; how high it lies does not."
+            f"These settings do not all measure their {' and '.join(TITLES[key].lower() for key in shared)} alike, so "
+            "each curve is a share of its own start. How fast it falls compares; how high it lies does not."
         )
     return [Figure(drawings, "", command, text=text)]
 
@@ -129,7 +127,8 @@ def by_level(found: Sequence[Unit], command: str) -> list[Figure]:
         drawings += drawing(chart, key, alt, f"Loss by noise level, {what}")
         if made:
             text.append(f"Where the loss lies, {what}: {'; '.join(_where(b) for b in made)}.")
-    return [Figure(drawings, "", command, text=text)] if drawings else []
+    caption = "Early is the third of t with the least noise, late the one with the most."
+    return [Figure(drawings, caption, command, text=text)] if drawings else []
 
 
 def _bins(values: Sequence[float | None]) -> Curve:
@@ -139,10 +138,10 @@ def _bins(values: Sequence[float | None]) -> Curve:
 
 
 def _where(b: Band) -> str:
-    """ "cosine 12 % in the early third (least noisy), ...": of the sum over evenly spaced t."""
+    """ "cosine 12 % early, 17 % in the middle, 71 % late": of the sum over evenly spaced t."""
     third = np.minimum((3 * b.x).astype(int), 2)
     parts = [float(b.mean[third == k].sum()) / max(float(b.mean.sum()), 1e-300) for k in range(3)]
-    told = ", ".join(f"{percent(part)} {name} ({end})" for part, name, end in zip(parts, THIRDS, ENDS, strict=True))
+    told = f"{percent(parts[0])} early, {percent(parts[1])} in the middle, {percent(parts[2])} late"
     return f"{b.name} {told}".replace(" %", "\u00a0%")
 
 

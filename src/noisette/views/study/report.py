@@ -114,15 +114,16 @@ def _p(p: float) -> str:
 def _numbers(told: Told) -> Section:
     """The table of every number, each answer as dots, and quality over its cost."""
     section = Section("numbers", "The numbers")
-    whole = table(told.units)
-    if len(whole.head) == 1:
+    main, rest = table(told.units, told.study.answers)
+    if len(main.head) == 1:
         section.missing, section.command = "Nothing has been measured yet.", told.command
         return section
     section.text = [
         "Each number is the mean over a setting's seeds. In brackets, its 95 % interval: where another set of seeds "
         "would put the mean; with one seed, where other samples of the same training would."
     ]
-    section.figures = [Figure([whole], "", told.command)]
+    section.figures = [Figure([main], "", told.command)]
+    section.tables = [rest] if len(rest.head) > 1 else []
     if "dots" in told.study.figures:
         section.figures += curves.dots(told.compared, told.found.claims, told.study.answers, told.command)
     if "tradeoff" in told.study.figures:
@@ -134,8 +135,7 @@ def _samples(told: Told) -> list[Section]:
     if "samples" not in told.study.figures:
         return []
     shown, missing = pictures.samples(told.units, told.command)
-    text = ["The same seeds, drawn by every setting."]
-    return [Section("samples", "The same seeds", text if shown else [], shown, missing=_missing(shown, missing))]
+    return [Section("samples", "The same seeds", [], shown, missing=_missing(shown, missing))]
 
 
 def _paths(told: Told) -> list[Section]:

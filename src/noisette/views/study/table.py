@@ -9,18 +9,31 @@ from collections.abc import Sequence
 from noisette.metrics.effects import Mean
 from noisette.tasks.study import NUMBERS, Result
 from noisette.views.parts import Table
+from noisette.views.scores import SHARES
 from noisette.views.study import units as of
 from noisette.views.study.claims import means
 from noisette.views.study.units import Kind, Unit
 
+MAIN = ("seconds_train", "images_per_second", "memory", "seconds_sample", "fid", "bits", "clear", "terminal_signal")
+"""Columns of the first table; all others follow in a second one."""
 
-def table(found: Sequence[Unit], kind: Kind = of.kind) -> Table:
-    """Units x numbers, each the mean over seeds with its 95 % interval below; what nobody measured has no column."""
-    columns = [key for key in keys([r for unit in found for r in unit.results]) if any(u.measured(key) for u in found)]
+
+def table(found: Sequence[Unit], answers: Sequence[str] = (), kind: Kind = of.kind) -> tuple[Table, Table]:
+    """Units x numbers, each the mean over seeds with its 95 % interval below; what nobody measured has no column.
+
+    Two tables: what the study asks for, first, with what everybody wants to know; and all other numbers, folded.
+    """
+    known = [key for key in keys([r for unit in found for r in unit.results]) if any(u.measured(key) for u in found)]
+    first = [*(key for key in answers if key in known), *(key for key in MAIN if key in known and key not in answers)]
+    others = [key for key in known if key not in first]
+    return _table(found, first, "", kind), _table(found, others, "All other numbers", kind)
+
+
+def _table(found: Sequence[Unit], columns: Sequence[str], title: str, kind: Kind) -> Table:
     cells = {key: _column(found, key, kind) for key in columns}
     head = ["", *[f"{of.about(key)[0]}\n{of.better(key)}".rstrip() for key in columns]]
     rows = [[_name(unit), *[cells[key].get(unit.name, "–") for key in columns]] for unit in found]
-    return Table(rows, head=head, wide=True)
+    return Table(rows, title, head, folded=bool(title), wide=True)
 
 
 def keys(results: Sequence[Result]) -> list[str]:
@@ -50,9 +63,13 @@ def _column(found: Sequence[Unit], key: str, kind: Kind) -> dict[str, str]:
 
 
 def _cell(key: str, mean: Mean) -> str:
-    value = of.text(key, mean.value, mean.low, mean.high)
-    spread = mean.low is not None and mean.high is not None and mean.low < mean.high
-    return f"{value}\n{of.interval(key, mean.low, mean.high)}" if spread else value
+    low, high = mean.low, mean.high
+    value = of.text(key, mean.value, low, high)
+    if low is None or high is None or low == high:
+        return value
+    if of.about(key)[1] in SHARES:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{value}\n{of.interval(key, low, high)}"
 
 
 def lines(results: Sequence[Result]) -> str:
