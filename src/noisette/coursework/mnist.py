@@ -111,7 +111,7 @@ class MNISTDiffusion(nn.Module):
             n_samples: how many.
             every: keep every so many steps only, and the first and the last; `kept_steps` says which. Memory goes
                 with what is kept.
-            seed: sample k comes from seed + k, whatever n; None takes a seed from torch's own generator.
+            seed: sample k comes from seed + k alone; None takes a seed from torch's own generator.
             clipped: the estimate of x_0 is clamped to the data's range [-1, 1] at every step (Ho et al. 2020's code).
 
         Raises:

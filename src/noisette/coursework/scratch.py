@@ -129,7 +129,7 @@ class DiffusionProcess:
 
         Args:
             n: how many.
-            seed: sample k comes from seed + k, whatever n; None takes a seed from torch's own generator.
+            seed: sample k comes from seed + k alone; None takes a seed from torch's own generator.
             noise: (n, C, H, W) N(0, I), to start from instead of what the seeds give.
             settings: of the core's samplers: sampler="ddim", steps=50, eta=0.0, variance, grid, clip. By default it is
                 ddpm in T steps (Ho et al. 2020, algorithm 2), with x0 clipped to the range of the data.
