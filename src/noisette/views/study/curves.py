@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from noisette.views import scores, words
+from noisette.views import words
 from noisette.views.comparison_curves import loss_kind
 from noisette.views.curves import finite
 from noisette.views.figures import percent
@@ -153,14 +153,13 @@ def dots(found: Sequence[Unit], made: Claims, keys: Sequence[str], command: str)
     drawings: list[Drawing] = []
     for key in keys:
         rows = [
-            Row(unit.name, mean.value, mean.low, mean.high, [m.value for m in unit.measured(key)], k)
+            Row(unit.name, mean.value, *of.within(key, mean.low, mean.high), [m.value for m in unit.measured(key)], k)
             for k, (unit, mean) in enumerate(made.means.get(key, ()))
         ]
         if len(rows) < 2 or key in made.apart:
             continue
-        name, unit_name, _ = of.about(key)
-        way = of.better(key)
-        chart = charts.rows(rows, f"{name}, {way}" if way else name, percent=unit_name in scores.SHARES)
+        name, way = of.about(key)[0], of.better(key)
+        chart = charts.rows(rows, f"{name}, {way}" if way else name, percent=of.is_share(key))
         said = "; ".join(f"{r.name} {of.text(key, r.value, r.low, r.high)}" for r in rows)
         drawings += drawing(chart, f"dots-{key}", f"{capital(name)}: {said}.", capital(name))
     caption = "Large dots are means over seeds, lines their 95 % intervals; each small dot is one training."

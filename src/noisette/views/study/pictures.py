@@ -32,7 +32,7 @@ def samples(found: Sequence[Unit], command: str) -> Shown:
         return [], failed
     told = {head for head in heads if any(head)}
     labels = told.pop() if len(told) == 1 else ()
-    head = [f"seed {k}" + (f"\n{labels[k]}" if labels else "") for k in range(SEEN)]
+    head = [f"seed {k}" + (f": {labels[k]}" if labels else "") for k in range(SEEN)]
     caption = (
         "In each column every setting begins with the same noise, and the same class where it is told one. Drawn from "
         "the averaged weights of the newest checkpoint of its first seed; none was chosen by hand."

@@ -68,7 +68,7 @@ class Told:
 def render(told: Told) -> str:
     """The page itself."""
     made = [_findings(told), _numbers(told), *_samples(told), *_curves(told), *_paths(told), _how(told), *_failed(told)]
-    summary = [told.study.question, " ".join(told.found.answer)]
+    summary = [told.study.question, *told.found.answer]
     return page.render(told.study.title, "Noisette study", summary, _facts(told), made, told.command)
 
 

@@ -79,7 +79,10 @@ def _standing(made: Claims, mine: Sequence[Claim], key: str) -> str:
     better = f" ({way} is better)" if way else ""
     told = f": {'; '.join(parts)}" if parts else ""
     text = f"{first.name} {lead} with {value(made, key, first)}{seeds}{better}{told}."
-    return f"{text} Of {len(mine)} pairs, {real} differ by more than the noise." if len(mine) > len(here) else text
+    if len(mine) == len(here):
+        return text
+    count = f"All {real} pairs" if real == len(mine) else f"Of {len(mine)} pairs, {real}"
+    return f"{text} {count} differ{'' if real > 1 else 's'} by more than the noise."
 
 
 def _base(mine: Sequence[Claim], baseline: str) -> Unit | None:

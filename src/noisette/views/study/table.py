@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from noisette.metrics.effects import Mean
 from noisette.tasks.study import NUMBERS, Result
 from noisette.views.parts import Table
-from noisette.views.scores import SHARES
 from noisette.views.study import units as of
 from noisette.views.study.claims import means
 from noisette.views.study.units import Kind, Unit
@@ -63,13 +62,9 @@ def _column(found: Sequence[Unit], key: str, kind: Kind) -> dict[str, str]:
 
 
 def _cell(key: str, mean: Mean) -> str:
-    low, high = mean.low, mean.high
+    low, high = of.within(key, mean.low, mean.high)
     value = of.text(key, mean.value, low, high)
-    if low is None or high is None or low == high:
-        return value
-    if of.about(key)[1] in SHARES:
-        low, high = max(low, 0.0), min(high, 1.0)
-    return f"{value}\n{of.interval(key, low, high)}"
+    return value if low == high else f"{value}\n{of.interval(key, low, high)}"
 
 
 def lines(results: Sequence[Result]) -> str:

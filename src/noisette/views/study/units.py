@@ -190,10 +190,21 @@ def better(key: str) -> str:
     return f"{way} is better" if way else ""
 
 
+def is_share(key: str) -> bool:
+    return about(key)[1] in scores.SHARES
+
+
+def within(key: str, low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """An interval, for a share no wider than from 0 to 1."""
+    if low is None or high is None or not is_share(key):
+        return low, high
+    return max(low, 0.0), min(high, 1.0)
+
+
 def positive(key: str, groups: Sequence[Sequence[Measured]]) -> bool:
     """Whether a number spreads in proportion to its size: a distance or a time, but no share and nothing that may cross
     zero."""
-    free = key != "kid" and about(key)[1] not in scores.SHARES
+    free = key != "kid" and not is_share(key)
     return free and all(m.value > 0 for group in groups for m in group)
 
 
