@@ -8,12 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import study_results as given
 from study_results import made, noisy, result
 
 from noisette.tasks.study import Result
 from noisette.views.study.findings import Findings, findings, noise
-from noisette.views.study.units import compared, pairs, units
+from noisette.views.study.units import compared, numeric, pairs, units
 
 BETTER = re.compile(r"\bbeat\b|(?:better|worse) is [^b]|comes first|costs|as many images|rises|falls|the middle|Worth")
 """Words that call a difference real."""
@@ -267,6 +268,22 @@ def test_the_hardest_third_is_named_where_it_is_beyond_the_noise() -> None:
 
 
 # --- many values of a number ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "wanted"),
+    [
+        ("300", 300.0),
+        ("T=300", 300.0),
+        ("1e-4", 1e-4),
+        ("1,000", 1000.0),
+        ("eta 0.5", None),
+        ("2M", None),
+        ("cosine", None),
+    ],
+)
+def test_a_label_is_a_number_or_a_name(label: str, wanted: float | None) -> None:
+    assert numeric(label) == wanted
 
 
 def test_along_many_numbers_neighbours_and_ends_are_held_together() -> None:

@@ -163,7 +163,7 @@ def dots(found: Sequence[Unit], made: Claims, keys: Sequence[str], command: str)
         said = "; ".join(f"{r.name} {of.text(key, r.value, r.low, r.high)}" for r in rows)
         drawings += drawing(chart, f"dots-{key}", f"{capital(name)}: {said}.", capital(name))
     caption = "Large dots are means over seeds, lines their 95 % intervals; each small dot is one training."
-    return [Figure(drawings, caption, command)] if drawings else []
+    return [Figure(drawings, caption + _shared(found), command)] if drawings else []
 
 
 def tradeoff(found: Sequence[Unit], keys: Sequence[str], command: str) -> list[Figure]:
@@ -188,10 +188,20 @@ def tradeoff(found: Sequence[Unit], keys: Sequence[str], command: str) -> list[F
         chart = charts.tradeoff(points, f"{names[0]} ({unit_name})" if unit_name else names[0], names[1])
         title = f"{capital(names[1])} over {names[0]}"
         drawings += drawing(chart, f"tradeoff-{x}", f"{title}: {said}.", title)
-    return [Figure(drawings, "Lines are 95 % intervals over seeds.", command)] if drawings else []
+    return [Figure(drawings, "Lines are 95 % intervals over seeds." + _shared(found), command)] if drawings else []
+
+
+def _shared(found: Sequence[Unit]) -> str:
+    if not of.one_training(found):
+        return ""
+    return (
+        " All were drawn from the same trainings, whose luck moves all of them together: two of them may differ for "
+        "sure by less than these intervals."
+    )
 
 
 def _sampler(unit: Unit) -> str:
-    """The part of a way that stays as its steps change: "ddim:50:eta=1" -> "ddim:eta=1"."""
+    """What stays as the number of steps changes: the values that are names, or the way without its steps."""
     name, _, rest = unit.way.partition(":")
-    return ":".join([name, *rest.split(":")[1:]]) or unit.name
+    names = [value for factor, value in unit.values.items() if of.numeric(value) is None and factor != "way"]
+    return ", ".join(names) or ":".join([name, *rest.split(":")[1:]])

@@ -25,6 +25,8 @@ ANYWHERE = ("steps", "images", "parameters", "nfe", "terminal_signal", "grad_nor
 """Numbers that mean the same whatever was learned from and wherever it was done."""
 
 
+NUMBER = re.compile(r"(?:[\w. ]+=)?([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
+
 LEVEL = "eps_level"
 """The error of the noise in one third of t, where thirds are held against each other."""
 
@@ -130,13 +132,10 @@ def _near(found: Sequence[Unit], pair: tuple[int, int], factor: str) -> bool:
     return b - a == 1 or (a, b) == (0, len(line) - 1)
 
 
-NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?![\w.])")
-
-
 def numeric(label: str) -> float | None:
-    """The one number in a label: "T=300" -> 300."""
-    found = NUMBER.findall(label.replace(",", "").replace("=", " "))
-    return float(found[0]) if len(found) == 1 else None
+    """The number that a label is: "300" and "T=300" -> 300; None for "eta 0.5", which is a name."""
+    found = NUMBER.fullmatch(label)
+    return float(found[1].replace(",", "")) if found else None
 
 
 def _names(unit: Unit, factors: Sequence[str]) -> list[str]:
