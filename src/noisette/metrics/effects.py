@@ -113,8 +113,8 @@ def effects(
             seeds and the other one alone is left out: there is no telling what another seed of that one would give.
         log: values are positive and spread in proportion to their size.
         paired: the same seed is the same training in all settings (they differ in how samples are drawn, say), so
-            differences are taken seed by seed and the luck of training falls out. Where settings are trained apart, the
-            same seed makes them too little alike to repay the degrees of freedom that this costs.
+            differences are taken seed by seed and the luck of training falls out. Where settings are trained apart,
+            their luck would have to correlate by about 0.2, which nobody knows, to repay the degrees of freedom.
 
     Raises:
         ValueError: an empty setting or, with log, a value that is not positive.
