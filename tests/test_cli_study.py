@@ -74,10 +74,12 @@ def test_bad_input_is_one_line_and_exit_2(mine: Path, tmp_path: Path, capsys: py
         (["study", mine, "--of", tmp_path], "--of is for"),
         (["study", "best-of"], "--of runs/study-NAME"),
         (["study", "best-of", "--of", tmp_path / "nowhere"], "not the folder of a study"),
-        (["study", mine, "--storage", "nonsense"], "--storage"),
         (["study"], "WHAT"),
     ]
     for words, says in cases:
         run(*words, code=2)
         _, stderr = capsys.readouterr()
         assert stderr.count("\n") == 1 and stderr.startswith("noisette: ") and says in stderr, (words, stderr)
+    assert not (tmp_path / "runs").exists()  # and a mended command does not find the remains of a mistake
+    run("study", mine, "--storage", "nonsense", code=2)
+    assert capsys.readouterr().err.startswith("noisette: --storage: ")

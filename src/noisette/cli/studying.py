@@ -80,11 +80,11 @@ def study(
     if what == LIST:
         _list()
         return
-    folder = _folder(what, data, budget, seeds, values, of, out, settings)
+    folder, asked = _asked(what, data, budget, seeds, values, of, out, settings)
     if worker:
         _work(folder, storage, search, minutes, os.getppid())
         return
-    chosen = _begin(folder)
+    chosen = _begin(folder, asked)
     if workers > 1:
         _share(folder, workers, storage, search, minutes)
     else:
@@ -104,7 +104,7 @@ def _list() -> None:
         print(f"{name:<20} {found.question}\n{'':<20} {runs}")
 
 
-def _folder(
+def _asked(
     what: str,
     data: list[str] | None,
     budget: str | None,
@@ -113,8 +113,8 @@ def _folder(
     of: Path | None,
     out: Path | None,
     settings: list[str] | None,
-) -> Folder:
-    """The study's folder, with the study in it as it was asked for."""
+) -> tuple[Folder, Study]:
+    """(the folder, the study as it is asked for)."""
     from noisette.experiment import studies
     from noisette.experiment.jobs import Folder, going_on
 
@@ -122,8 +122,7 @@ def _folder(
     if (begun := Folder(Path(what))).exists:
         if any((data, budget, values, of, out, settings)):
             raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
-        begun.settle(studies.chosen(begun.read(), seeds=seeds))
-        return begun
+        return begun, studies.chosen(begun.read(), seeds=seeds)
     asked = studies.chosen(studies.load(what), **choices, given=as_settings(settings))  # type: ignore[arg-type]
     if bool(asked.takes) != (of is not None):
         raise UserError(
@@ -135,19 +134,17 @@ def _folder(
         from noisette.tasks.study import fastest
 
         asked = going_on(asked, of, Folder(of).read(), fastest(of, asked.takes))
-    place = Folder(out or Path("runs") / f"study-{asked.name}")
-    place.settle(asked)
-    return place
+    return Folder(out or Path("runs") / f"study-{asked.name}"), asked
 
 
-def _begin(folder: Folder) -> Study:
-    """Looks at the study before anything is trained, and says what will be done."""
+def _begin(folder: Folder, asked: Study) -> Study:
+    """Looks at the study before anything is written, settles it in its folder, and says what will be done."""
     from noisette.experiment.jobs import jobs
     from noisette.tasks import study_run
     from noisette.tasks.study import left
 
-    chosen = folder.read()
-    study_run.check(chosen)
+    study_run.check(asked)
+    chosen = folder.settle(asked)
     every = len(jobs(chosen))
     done = every - len(left(folder, chosen))
     went = f", {done} of them done" if done else ""
