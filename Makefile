@@ -1,6 +1,6 @@
 # make demo: train on handwritten digits and open the report. make test: all tests. `make help` lists the rest.
 BIN := .venv/bin
-.PHONY: help setup dev demo test check bench clean
+.PHONY: help setup dev demo test check bench notebooks clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -32,3 +32,6 @@ bench:  ## measure training and sampling against other projects, 2 to 3 hours (A
 
 clean:  ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+notebooks: dev  ## the .ipynb of notebooks/*.py, without outputs
+	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py

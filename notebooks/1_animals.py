@@ -7,11 +7,12 @@
 # %% [markdown]
 # # Animals from noise
 #
-# A diffusion model of five classes of animals, 20 photos each: a loader, the forward process, the net, a loss of our own, the
-# training, an image from noise, and what the learning rate does.
+# A diffusion model of five classes of animals, 20 photos each: a loader, the forward process, the net, a loss of
+# our own, the training, an image from noise, and what the learning rate does.
 #
-# `ANIMALS` in the environment is the folder with your photos, one subfolder a class. Without it, bundled handwritten digits
-# stand in, so that the notebook runs anywhere. With `NOISETTE_NOTEBOOK=tiny` everything is so small that it only shows that.
+# `ANIMALS` in the environment is the folder with your photos, one subfolder a class. Without it, bundled
+# handwritten digits stand in, so that the notebook runs anywhere. With `NOISETTE_NOTEBOOK=tiny` everything is so
+# small that it only shows that.
 
 # %%
 import os
@@ -38,8 +39,8 @@ NET = {"net.channels": 8, "net.multipliers": [1], "net.groups": 4, "train.batch"
 # %% [markdown]
 # ## 1. A loader
 #
-# Any folder of photos, of any size and shape: the middle square of each is resized, and the pixels become numbers in [-1, 1], the
-# range in which noise of variance 1 drowns them at the end of the forward process.
+# Any folder of photos, of any size and shape: the middle square of each is resized, and the pixels become numbers
+# in [-1, 1], the range in which noise of variance 1 drowns them at the end of the forward process.
 
 # %%
 data = DiffusionDataset(SOURCE, image_size=SIZE, classes=CLASSES, per_class=PER_CLASS, share=0)
@@ -50,8 +51,8 @@ grid(images(x), [data.classes[k] for k in labels], columns=10)
 # %% [markdown]
 # ## 2. Forward: noise, step by step
 #
-# `forward_process(x0, T)` gives x_0, x_1, ..., x_T, each with a little more Gaussian noise. T can be changed, but the last picture
-# has to be noise: whether it is can be measured.
+# `forward_process(x0, T)` gives x_0, x_1, ..., x_T, each with a little more Gaussian noise. T can be changed, but
+# the last picture has to be noise: whether it is can be measured.
 
 # %%
 T = 1000
@@ -71,9 +72,10 @@ for steps in (100, 250, 1000):
 # %% [markdown]
 # ## 3. The net
 #
-# A U-Net: it looks at the noisy picture at several sizes, and each level down sees more of it at once, while skip connections
-# bring the detail back on the way up. SiLU follows each normalisation: it is smooth, so that the net's answer changes smoothly
-# with the noise level, and does not die where it is negative, as ReLU does. The last layer has no activation: noise is not bounded.
+# A U-Net: it looks at the noisy picture at several sizes, and each level down sees more of it at once, while skip
+# connections bring the detail back on the way up. SiLU follows each normalisation: it is smooth, so that the
+# net's answer changes smoothly with the noise level, and does not die where it is negative, as ReLU does. The
+# last layer has no activation: noise is not bounded.
 
 # %%
 model = DiffusionModel(image_size=SIZE, channels=x.shape[1], seed=0)
@@ -83,8 +85,9 @@ print(f"in {tuple(x.shape)}, out {tuple(model(x, torch.randint(0, T, (len(x),)))
 # %% [markdown]
 # ## 4. A loss of our own
 #
-# The Charbonnier loss: like L2 near zero, like L1 far away, so that a few pixels that are far off do not rule a step. It is given
-# to Noisette as `module:function`, here from a file beside the notebook; it gets two tensors and gives a loss for each element.
+# The Charbonnier loss: like L2 near zero, like L1 far away, so that a few pixels that are far off do not rule a
+# step. It is given to Noisette as `module:function`, here from a file beside the notebook; it gets two tensors
+# and gives a loss for each element.
 
 # %%
 Path("own_loss.py").write_text(
@@ -99,8 +102,8 @@ def charbonnier(predicted, target, width=0.05):
 # %% [markdown]
 # ## Training
 #
-# `train` chooses a recipe by the shape of the images, and keeps everything in a run folder. A hundred photos are few, so each is
-# also shown mirrored; the report says whether the model has learned them by heart.
+# `train` chooses a recipe by the shape of the images, and keeps everything in a run folder. A hundred photos are
+# few, so each is also shown mirrored; the report says whether the model has learned them by heart.
 
 # %%
 settings = {

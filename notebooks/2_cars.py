@@ -7,11 +7,13 @@
 # %% [markdown]
 # # Cars: what the knobs of a diffusion model do
 #
-# What T, the image size and the batch size change, in time and in quality; two more activations, two more losses; the two fastest
-# settings trained on; why the cars look poor. Every answer below is made of what the cells measure.
+# What T, the image size and the batch size change, in time and in quality; two more activations, two more losses;
+# the two fastest settings trained on; why the cars look poor. Every answer below is made of what the cells
+# measure.
 #
-# `CARS` in the environment is the folder with the photos. Without it, bundled digits stand in, so that the notebook runs anywhere.
-# `NOISETTE_NOTEBOOK=tiny` makes everything so small that it only shows that; `standard` takes about a quarter of an hour a study.
+# `CARS` in the environment is the folder with the photos. Without it, bundled digits stand in, so that the
+# notebook runs anywhere. `NOISETTE_NOTEBOOK=tiny` makes everything so small that it only shows that; `standard`
+# takes about a quarter of an hour a study.
 
 # %%
 import os
@@ -37,8 +39,10 @@ if TINY:
 # %% [markdown]
 # ## The parameters
 #
-# * **T** is the number of small steps that take an image to noise, and the number of calls of the net that plain sampling takes back.
-# * **IMG_SIZE** is the side of the square that photos are cut and resized to. Twice the side is four times the pixels.
+# * **T** is the number of small steps that take an image to noise, and the number of calls of the net that plain
+#   sampling takes back.
+# * **IMG_SIZE** is the side of the square that photos are cut and resized to. Twice the side is four times the
+#   pixels.
 # * **BATCH_SIZE** is how many images one update looks at: more make its direction surer and the update dearer.
 
 # %%
@@ -51,8 +55,9 @@ run.sample(16).picture()
 # %% [markdown]
 # ## T: 250, 300, 350
 #
-# With the betas that were made for 1,000 steps, a shorter T stops before the image has become noise, and then every sample starts
-# from something that the net never saw. So each T is tried twice: with those raw betas and with betas scaled to T.
+# With the betas that were made for 1,000 steps, a shorter T stops before the image has become noise, and then
+# every sample starts from something that the net never saw. So each T is tried twice: with those raw betas and
+# with betas scaled to T.
 
 # %%
 t = nt.study("timesteps", out=OUT / "timesteps", settings=BASE, **COMMON)
@@ -77,20 +82,23 @@ size.picture()
 # ## BATCH_SIZE: 64, 128, 256
 
 # %%
-batch = nt.study("batch-size", out=OUT / "batch-size", settings={k: v for k, v in BASE.items() if k != "train.batch"}, **COMMON)
+batch = nt.study(
+    "batch-size", out=OUT / "batch-size", settings={k: v for k, v in BASE.items() if k != "train.batch"}, **COMMON
+)
 print(batch)
 
 # %% [markdown]
 # ## The U-Net, in three lines
 #
-# It is a funnel and its mirror image: on the way down the picture gets smaller and its features more, so that each sees more of the
-# whole; on the way up it is put together again. Skip connections carry the detail across, which the narrow middle cannot hold.
-# Every block is told the timestep, because the same picture has to be read differently at different noise.
+# It is a funnel and its mirror image: on the way down the picture gets smaller and its features more, so that
+# each sees more of the whole; on the way up it is put together again. Skip connections carry the detail across,
+# which the narrow middle cannot hold. Every block is told the timestep, because the same picture has to be read
+# differently at different noise.
 #
 # ## Activations
 #
-# SiLU is the usual choice: smooth, and not dead below zero. GELU and Mish are other smooth curves, ReLU and leaky ReLU have a corner
-# and cost least.
+# SiLU is the usual choice: smooth, and not dead below zero. GELU and Mish are other smooth curves, ReLU and leaky
+# ReLU have a corner and cost least.
 
 # %%
 activations = nt.study("activations", out=OUT / "activations", settings=BASE, **COMMON)
@@ -99,8 +107,8 @@ print(activations)
 # %% [markdown]
 # ## Losses
 #
-# L2 is what the likelihood gives; L1 counts a large error no more than several small ones; Huber and Charbonnier are L2 near zero and L1
-# far from it.
+# L2 is what the likelihood gives; L1 counts a large error no more than several small ones; Huber and Charbonnier
+# are L2 near zero and L1 far from it.
 
 # %%
 losses = nt.study("losses", out=OUT / "losses", settings=BASE, **COMMON)
@@ -110,7 +118,13 @@ print(losses)
 # ## The two fastest settings, trained on
 
 # %%
-best = nt.study("best-of", of=OUT / "batch-size", out=OUT / "best-of", budget=BUDGET, **({"settings": {"train.steps": 8}} if TINY else {}))
+best = nt.study(
+    "best-of",
+    of=OUT / "batch-size",
+    out=OUT / "best-of",
+    budget=BUDGET,
+    **({"settings": {"train.steps": 8}} if TINY else {}),
+)
 print(best)
 
 # %%
@@ -129,9 +143,9 @@ plt.show()
 # %% [markdown]
 # ## Why do the cars look poor?
 #
-# `doctor` looks at samples and says what is wrong with them by measurement; the report adds how far the numbers are from those of real
-# photos. A few minutes on two cores show each photo a few times to a small net: shapes and colours come first, edges last. The study of
-# the image size above says how quality changes with it, in numbers.
+# `doctor` looks at samples and says what is wrong with them by measurement; the report adds how far the numbers
+# are from those of real photos. A few minutes on two cores show each photo a few times to a small net: shapes and
+# colours come first, edges last. The study of the image size above says how quality changes with it, in numbers.
 
 # %%
 print(run.doctor(36 if TINY else 64))
@@ -139,7 +153,8 @@ print(run.doctor(36 if TINY else 64))
 # %% [markdown]
 # ## Strengths and limits
 #
-# The findings above, one after the other, are the summary: what made a difference, and what made none beyond chance.
+# The findings above, one after the other, are the summary: what made a difference, and what made none beyond
+# chance.
 
 # %%
 for found in (t, size, batch, activations, losses, best):

@@ -7,10 +7,12 @@
 # %% [markdown]
 # # Handwritten ones, and a second number, from noise
 #
-# A denoising diffusion model of two of MNIST's digits as one class, `MNISTDiffusion`: a cosine schedule, a net that predicts
-# the mean and the variance of each step back, 36 samples, and the way from noise to a digit, every picture with its step.
+# A denoising diffusion model of two of MNIST's digits as one class, `MNISTDiffusion`: a cosine schedule, a net
+# that predicts the mean and the variance of each step back, 36 samples, and the way from noise to a digit, every
+# picture with its step.
 #
-# With `NOISETTE_NOTEBOOK=tiny` in the environment everything is so small that it only shows that the notebook runs.
+# With `NOISETTE_NOTEBOOK=tiny` in the environment everything is so small that it only shows that the notebook
+# runs.
 
 # %%
 import math
@@ -39,8 +41,8 @@ DIGITS = ["1", "7"]
 # %% [markdown]
 # ## The data
 #
-# `DiffusionDataset` reads whatever Noisette reads. `digits` is 5,000 images of MNIST's training set that need no download;
-# `mnist` fetches all 60,000. `classes=["1"]` gives the ones alone; two numbers are the harder exercise.
+# `DiffusionDataset` reads whatever Noisette reads. `digits` is 5,000 images of MNIST's training set that need no
+# download; `mnist` fetches all 60,000. `classes=["1"]` gives the ones alone; two numbers are the harder exercise.
 
 # %%
 data = DiffusionDataset("digits", classes=DIGITS)
@@ -52,8 +54,8 @@ grid(images(some), columns=12)
 # %% [markdown]
 # ## a) The model: a schedule and a U-Net
 #
-# The constructor makes betas from the cosine schedule, alphas from betas, and the U-Net, whose output has two channels for
-# each of the image's: one for the noise, one for the variance.
+# The constructor makes betas from the cosine schedule, alphas from betas, and the U-Net, whose output has two
+# channels for each of the image's: one for the noise, one for the variance.
 
 # %%
 torch.manual_seed(0)
@@ -61,7 +63,8 @@ model = MNISTDiffusion(image_size=28, in_channels=1, timesteps=T, seed=0, **NET)
 parameters = sum(p.numel() for p in model.parameters())
 betas = model._cosine_variance_schedule(T)
 terminal = float(model.alpha_bar[-1].sqrt())
-print(f"{parameters:,} parameters; beta from {betas[0]:.2e} to {betas[-1]:.3f}; at t = T {terminal:.1e} of the signal is left")
+print(f"{parameters:,} parameters; beta from {betas[0]:.2e} to {betas[-1]:.3f}")
+print(f"at t = T {terminal:.1e} of the signal is left")
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8))
 left.semilogy(betas)
 left.set(xlabel="t", ylabel="beta")
@@ -74,8 +77,8 @@ plt.show()
 # %% [markdown]
 # ## b) Forward: adding noise
 #
-# $q(x_t \mid x_0) = \mathcal N(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I)$, in one step for any t: `_forward_diffusion`.
-# `forward` draws one t for each sample and returns the noise that the net sees there.
+# $q(x_t \mid x_0) = \mathcal N(\sqrt{\bar\alpha_t}\, x_0, (1 - \bar\alpha_t) I)$, in one step for any t:
+# `_forward_diffusion`. `forward` draws one t for each sample and returns the noise that the net sees there.
 
 # %%
 digit = data[0][0][None]
@@ -92,14 +95,16 @@ print(f"at the last step: mean {x_T.mean():+.3f}, variance {x_T.var():.3f}; nois
 # %% [markdown]
 # ## c) Backward, with a learned mean and variance
 #
-# `_reverse_diffusion(x_t, t, noise)` draws $x_{t-1}$ from $\mathcal N(\mu_\theta(x_t, t), \Sigma_\theta(x_t, t))$. The net's second
-# output says where the variance lies between beta~ and beta, in log space (Nichol & Dhariwal 2021, eq. 15). The squared error of
-# the noise teaches the mean; a small share of the variational bound teaches the variance: `loss`.
+# `_reverse_diffusion(x_t, t, noise)` draws $x_{t-1}$ from $\mathcal N(\mu_\theta(x_t, t), \Sigma_\theta(x_t,
+# t))$. The net's second output says where the variance lies between beta~ and beta, in log space (Nichol &
+# Dhariwal 2021, eq. 15). The squared error of the noise teaches the mean; a small share of the variational bound
+# teaches the variance: `loss`.
 #
 # ## e) Training
 #
 # * optimiser: AdamW, the usual choice where gradients of all layers differ in scale;
-# * loss: the squared error of the noise plus 0.001 T times the bound (`L_hybrid`), because the variance is to be learned;
+# * loss: the squared error of the noise plus 0.001 T times the bound (`L_hybrid`), because the variance is to be
+#   learned;
 # * schedule of the rate: a short rise, then a cosine down to nothing, so that the last steps settle;
 # * EMA: the average of the weights over the last steps is what draws.
 
@@ -123,7 +128,7 @@ while (share := (time.perf_counter() - begun) / SECONDS) < 1:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(model)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
         rates.append(rate)
         seen += len(x)
         if share >= 1:
@@ -140,8 +145,8 @@ plt.show()
 # %% [markdown]
 # ## d) Sampling: the whole way
 #
-# `sampling(36)` returns every state from $x_T$ to $x_0$: T + 1 frames. With a T of 10,000 that is a lot of memory;
-# `every=100` keeps each hundredth one, the first and the last.
+# `sampling(36)` returns every state from $x_T$ to $x_0$: T + 1 frames. With a T of 10,000 that is a lot of
+# memory; `every=100` keeps each hundredth one, the first and the last.
 
 # %%
 every = max(1, T // 100)
@@ -152,8 +157,8 @@ samples = images(trajectory[-1])
 grid(samples, columns=6)
 
 # %% [markdown]
-# How many of the 36 are clear? A reader that was trained on all ten digits says so: clear is what it reads with a probability above
-# 0.9 as one of the two digits asked for. Held-out real digits show how strict that is.
+# How many of the 36 are clear? A reader that was trained on all ten digits says so: clear is what it reads with a
+# probability above 0.9 as one of the two digits asked for. Held-out real digits show how strict that is.
 
 # %%
 every_digit = load(DataSpec("digits"))
@@ -185,15 +190,17 @@ grid(np.stack(rows), [f"t={kept[f]}" for _ in chosen for f in frames], columns=1
 # %% [markdown]
 # ## Is the learned variance worth anything?
 #
-# The bound on held-out digits, in bits per dimension, lower is better: the same net with the variance it learned and with the two
-# fixed ones, over all T steps.
+# The bound on held-out digits, in bits per dimension, lower is better: the same net with the variance it learned
+# and with the two fixed ones, over all T steps.
 
 # %%
 held = torch.stack([real[k][0] for k in range(min(len(real), 8 if TINY else 64))])
 kinds = ["small", "large", "learned"]
 found = {}
 for kind in kinds:
-    bits = variational_bits(best.chain.denoiser, held, 8 if TINY else 64, generator=torch.Generator().manual_seed(0), variance=kind)
+    bits = variational_bits(
+        best.chain.denoiser, held, 8 if TINY else 64, generator=torch.Generator().manual_seed(0), variance=kind
+    )
     total = bits.total.numpy()
     found[kind] = (total.mean(), 1.96 * total.std(ddof=1) / len(total) ** 0.5)
 for kind, (mean, reach) in found.items():

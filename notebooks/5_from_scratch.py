@@ -7,11 +7,13 @@
 # %% [markdown]
 # # MNIST from scratch
 #
-# The U-Net, the diffusion process, training and samples, and then four questions, each answered by an experiment: noise schedules,
-# where the model struggles, what lies between two noises, and how it compares with a GAN. Last, CIFAR-10 and DDIM.
+# The U-Net, the diffusion process, training and samples, and then four questions, each answered by an experiment:
+# noise schedules, where the model struggles, what lies between two noises, and how it compares with a GAN. Last,
+# CIFAR-10 and DDIM.
 #
-# `NOISETTE_NOTEBOOK=tiny` makes everything so small that it only shows that the notebook runs. Set to `standard`, the four
-# experiments take about a quarter of an hour each on two cores, and hours with `long`. Interrupted, they go on where they were.
+# `NOISETTE_NOTEBOOK=tiny` makes everything so small that it only shows that the notebook runs. Set to `standard`,
+# the four experiments take about a quarter of an hour each on two cores, and hours with `long`. Interrupted, they
+# go on where they were.
 
 # %%
 import os
@@ -42,8 +44,8 @@ STUDY = {"settings": {**NET, "train.steps": 4, "data.limit": 300}, "samples": 10
 # %% [markdown]
 # ## Part 1: the U-Net
 #
-# `DiffusionModel(image_size, channels)` takes noisy images and their timesteps and predicts the noise. The check looks at shapes,
-# and then at what shapes do not show: that the timestep matters, and that the net can learn.
+# `DiffusionModel(image_size, channels)` takes noisy images and their timesteps and predicts the noise. The check
+# looks at shapes, and then at what shapes do not show: that the timestep matters, and that the net can learn.
 
 # %%
 check_diffusion_model(DiffusionModel)
@@ -51,8 +53,8 @@ check_diffusion_model(DiffusionModel)
 # %% [markdown]
 # ## Part 2: the diffusion process
 #
-# `add_noise`, `train_step` and `sample` around that net. The check measures the mean and the variance of noised images at several t
-# against the formula, and whether the loss falls.
+# `add_noise`, `train_step` and `sample` around that net. The check measures the mean and the variance of noised
+# images at several t against the formula, and whether the loss falls.
 
 # %%
 check_diffusion_process(DiffusionProcess)
@@ -60,14 +62,16 @@ check_diffusion_process(DiffusionProcess)
 # %% [markdown]
 # ## Part 3: training and samples
 #
-# First by hand, as the exercise has it: a loop over batches. Then by `nt.train`, which adds what a real run needs: a better optimiser,
-# averaged weights, held-out losses, checkpoints, and a budget in minutes.
+# First by hand, as the exercise has it: a loop over batches. Then by `nt.train`, which adds what a real run
+# needs: a better optimiser, averaged weights, held-out losses, checkpoints, and a budget in minutes.
 
 # %%
 torch.manual_seed(0)
 data = DiffusionDataset("digits")
 small = {"width": 8, "multipliers": [1], "groups": 4, "patch": 4} if TINY else {}
-process = DiffusionProcess(28, 1, noise_steps=20 if TINY else 1000, model=DiffusionModel(28, 1, seed=0, **small), lr=2e-3)
+process = DiffusionProcess(
+    28, 1, noise_steps=20 if TINY else 1000, model=DiffusionModel(28, 1, seed=0, **small), lr=2e-3
+)
 losses, most = [], 5 if TINY else 420
 while len(losses) < most:
     for x, _ in data.loader(64, seed=len(losses)):
@@ -103,9 +107,9 @@ for row in rows:
 # %% [markdown]
 # ## Part 4: four questions
 #
-# Each is a study: every setting trained with several seeds, measured on the same footing, with a report that has the table, the
-# pictures and the figures. What is printed here are its findings, made of the numbers: a difference is called one only where it is
-# larger than what seeds and samples do by chance.
+# Each is a study: every setting trained with several seeds, measured on the same footing, with a report that has
+# the table, the pictures and the figures. What is printed here are its findings, made of the numbers: a
+# difference is called one only where it is larger than what seeds and samples do by chance.
 #
 # ### 1. How does the noise schedule affect stability and quality?
 
@@ -128,9 +132,9 @@ answer, figures = run.explain("levels")
 print(answer)
 
 # %% [markdown]
-# Why: at small t hardly any noise is there to be told from the image's own detail, so that it cannot be predicted well, while at
-# large t the picture is nearly all noise and saying so is easy; the clean image is the other way round. Which of the two a loss
-# counts depends on what the net predicts, as the table in the report shows.
+# Why: at small t hardly any noise is there to be told from the image's own detail, so that it cannot be predicted
+# well, while at large t the picture is nearly all noise and saying so is easy; the clean image is the other way
+# round. Which of the two a loss counts depends on what the net predicts, as the table in the report shows.
 #
 # ### 3. Between two noises
 
@@ -154,8 +158,8 @@ gan.picture()
 # %% [markdown]
 # ## CIFAR-10
 #
-# The same recipe on colour photographs. `cifar10` is downloaded once (170 MB); `CIFAR` in the environment may name a file with its
-# images instead. Without either, this part is left out.
+# The same recipe on colour photographs. `cifar10` is downloaded once (170 MB); `CIFAR` in the environment may
+# name a file with its images instead. Without either, this part is left out.
 
 # %%
 CIFAR = os.environ.get("CIFAR")
@@ -172,7 +176,8 @@ if CIFAR:
 # %% [markdown]
 # ## DDIM
 #
-# DDPM walks all T steps and adds noise at each one; DDIM (Song et al. 2021) can skip steps, and adds none. How few are enough?
+# DDPM walks all T steps and adds noise at each one; DDIM (Song et al. 2021) can skip steps, and adds none. How
+# few are enough?
 
 # %%
 ddim = nt.study("samplers", budget=BUDGET, out=OUT / "samplers", **STUDY)
