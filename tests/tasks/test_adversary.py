@@ -178,6 +178,8 @@ def test_a_line_of_metrics_and_the_facts(squares: Path, tmp_path: Path) -> None:
     assert [row["step"] for row in rows if "r1" in row] == [2, 6, 10]  # steps 0, 4 and 8 took it
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert not any("val_loss" in row for row in run.metrics())
+    rates = [row["lr"] / run.config.gan.lr for row in rows]
+    assert rates == pytest.approx([1, 1, 1, 5 / 6, 1 / 2, 1 / 6])  # of steps 1, 3, 5, 7, 9 and 11, counted from 0
     both = sum(weight.numel() for weight in run.checkpoint().weights("raw").values())
     own = sum(weight.numel() for weight in run.checkpoint().weights("ema").values())
     assert (run.meta["parameters"], run.meta["parameters_generator"]) == (both, own) and own < both

@@ -172,15 +172,16 @@ class GanConfig(Section):
 
     z is how many numbers an image is made from; channels those of the finest feature maps, as many as give both nets
     together the number of weights of the U-Net in [net] where none are given. r1 is the weight of the critic's
-    penalty, taken at every r1_every-th step; lr and betas are Adam's; ema is the decay of the generator's average.
+    penalty, taken at every r1_every-th step; lr and betas are Adam's, lr by the width of the nets where none is given
+    (noisette.experiment.build.gan_rate); ema is the decay of the generator's average.
     """
 
     z: int = Field(64, ge=1)
     channels: int | None = Field(None, ge=1)
     loss: Literal["logistic", "hinge"] = "logistic"
-    r1: float = Field(1.0, ge=0)
+    r1: float = Field(10.0, ge=0)
     r1_every: int = Field(4, ge=1)
-    lr: float = Field(1e-3, gt=0)
+    lr: float | None = Field(None, gt=0)
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.0, 0.99)
     ema: float = Field(0.995, ge=0, lt=1)
 

@@ -74,7 +74,7 @@ class Duel:
         adam = partial(torch.optim.Adam, lr=config.gan.lr, betas=config.gan.betas, fused=True)
         self.optimisers = {name: adam(net.parameters()) for name, net in self.nets.named_children()}
 
-    def update(self, batch: Batch, z: Tensor, step: int) -> tuple[Tensor, Tensor | None]:
+    def update(self, batch: Batch, z: Tensor, step: int, curve: float = 1.0) -> tuple[Tensor, Tensor | None]:
         """One step of the critic, then one of the generator.
 
         The generator is asked for the labels of the batch, so that both kinds of pictures have the same classes. The
@@ -82,6 +82,7 @@ class Duel:
 
         Args:
             z: (N, z) standard normal.
+            curve: share of the learning rate, in [0, 1].
 
         Returns:
             MEANS of this step, float64 on the CPU, and the mean squared gradient of the critic at real pictures, where
@@ -91,6 +92,9 @@ class Duel:
             FloatingPointError: a gradient is not finite; that net is left as it was.
         """
         loss, critic, settings = LOSSES[self.settings.loss], self.nets.critic, self.settings
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = settings.lr * curve
         labels = batch.labels if self.conditional else None
         drawn = self.nets.generator(z, labels)
 
@@ -118,6 +122,12 @@ class Duel:
         must_be_finite(f"{name}'s gradient", float(norm), step, batch.index)
         self.optimisers[name].step()
         return norm
+
+
+def rate_curve(progress: float) -> float:
+    """The learning rate at this share of the learning as a share of the full one: full for the first half, then down
+    to nothing in a straight line, so that the duel comes to rest."""
+    return max(min(1.0, 2 * (1 - progress)), 1e-3)
 
 
 @dataclass
@@ -150,7 +160,7 @@ class Adversary:
         self.stream = Stream(data, config.train.batch, config.train.seed, flip=config.data.flip, device=self.device)
         self.step, self.images, self.seconds = 0, 0, 0.0
         self.lead = 0.0  # of the seconds, those that went by before there was a step
-        self.window = Window()
+        self.curve, self.window = 0.0, Window()
 
     # --- state ---
 
@@ -190,12 +200,13 @@ class Adversary:
     # --- one step ---
 
     def advance(self, progress: float) -> float:
-        """One step of both nets; the generator's loss. Nothing depends on `progress`. Raises FloatingPointError."""
+        """One step of both nets at this share of the learning; the generator's loss. Raises FloatingPointError."""
         begun = time.perf_counter()
+        self.curve = rate_curve(progress)
         batch = self.stream.batch(self.step)
         drawn_here = generator(self.config.train.seed, self.step, purpose="z", device=self.device)
         z = torch.randn(len(batch.x), self.config.gan.z, generator=drawn_here, device=self.device)
-        means, squares = self.duel.update(batch, z, self.step)
+        means, squares = self.duel.update(batch, z, self.step, self.curve)
         self._average()
         self.step += 1
         self.images += len(batch.x)
@@ -231,6 +242,7 @@ class Adversary:
             **self.counters(),
             **dict(zip(MEANS, (window.sums / window.steps).tolist(), strict=True)),
             **({"r1": float(window.squares[0] / window.squares[1])} if window.squares[1] else {}),
+            "lr": self.config.gan.lr * self.curve,
             "images_per_second": round(window.steps * self.config.train.batch / max(window.busy, 1e-9), 1),
         }
 

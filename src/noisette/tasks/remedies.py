@@ -181,7 +181,9 @@ def _mirrored(case: Case) -> Advice | None:
 
 
 def _rate_of_a_gan(case: Case) -> Advice | None:
-    rate, usual, failed = case.run.config.gan.lr, GanConfig().lr, case.run.meta.get("state") == "failed"
+    gan, failed = case.run.config.gan, case.run.meta.get("state") == "failed"
+    usual = build.gan_rate(gan.channels or 1)
+    rate = gan.lr or usual
     if rate <= 3 * usual and not failed:
         return None
     end = ", until a loss was no longer a number" if failed else ""
