@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,9 @@ def test_kill_9_of_the_driver_takes_its_workers_along(source: Path, tmp_path: Pa
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(source: Path, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "study", source, budgets=LONG)
-    driver = started(folder, "--workers", 2, start_new_session=True)
+    # What runs in the background of a shell would not hear of it.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    driver = started(folder, "--workers", 2, start_new_session=True, preexec_fn=heard)
     until(lambda: in_the_middle(folder) or driver.poll() is not None)
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does
     _, said = driver.communicate(timeout=300)
