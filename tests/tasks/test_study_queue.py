@@ -163,7 +163,7 @@ def test_a_database_that_cannot_be_used_is_told_in_one_line(
 
 # --- killed and interrupted ---------------------------------------------------------------------------------------
 
-LONG = {"quick": {"train": {"steps": 150}, "samples": 100, "seeds": 2}}
+LONG = {"quick": {"train": {"steps": 80}, "samples": 100, "seeds": 2}}
 
 
 def command(folder: Folder, *words: object) -> list[str]:
@@ -200,7 +200,7 @@ def test_kill_9_of_a_worker_loses_nothing(source: Path, tmp_path: Path) -> None:
     assert {*again} | {*before} == {job.name for job in jobs(folder.read())} and len(again) == len({*again})
     for path in (folder.path / "runs").glob("*/config.toml"):
         run = Run.open(path.parent)
-        assert steps(run) == sorted({*steps(run)}) and run.checkpoint().step == 150
+        assert steps(run) == sorted({*steps(run)}) and run.checkpoint().step == 80
 
 
 def children(pid: int) -> list[int]:
@@ -311,12 +311,12 @@ def postgres() -> Iterator[str]:
 
 
 def test_two_machines_finish_one_study_together(source: Path, tmp_path: Path, postgres: str) -> None:
-    folder = folder_of(tmp_path / "study", source, budgets={"quick": {**LONG["quick"], "seeds": 3}})
+    folder = folder_of(tmp_path / "study", source, budgets=LONG)
     both = [started(folder, "--storage", postgres) for _ in range(2)]
     said = [process.communicate(timeout=600) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert finished(folder) and not folder.database.exists()
-    lines = [re.findall(r"\d/6  (\S+):", out) for out, _ in said]
+    lines = [re.findall(r"\d/4  (\S+):", out) for out, _ in said]
     assert sorted(lines[0] + lines[1]) == sorted(job.name for job in jobs(folder.read()))  # each run once
     assert lines[0] and lines[1]
     for run in (Run.open(folder.run(job)) for job in jobs(folder.read())):
