@@ -23,7 +23,8 @@ def used() -> dict[str, int]:
 
 
 def say(**found: Any) -> None:
-    print(json.dumps({**found, **used()}), flush=True)
+    now = used()
+    print(json.dumps({**now, **found, "peak": max(now["peak"], found.get("before", 0))}), flush=True)
 
 
 def peer(told: dict[str, Any]) -> None:
@@ -71,9 +72,10 @@ def product(told: dict[str, Any]) -> None:
     net = NetConfig(conditional=False, **told["net"]).model_dump(mode="json")
     settings = {"net": net, "train": {"batch": told["batch"], "steps": told["steps"]}}
     run, data = train.start(told["images"], settings, None, told["run"])
+    before = used()["peak"]  # training begins to count anew
     for _ in train.train(run, data):
         pass
-    say(imported=imported)
+    say(imported=imported, before=before)
 
 
 def turns(told: dict[str, Any]) -> None:

@@ -70,8 +70,13 @@ def images(x: Tensor) -> Images:
 
 
 def settings_of(run: Run, **changes: Any) -> SampleConfig:
-    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range."""
+    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range.
+
+    The grid of a recipe was chosen for its sampler: another one walks the usual grid where none is named.
+    """
     given = {f"sample.{key}": value for key, value in changes.items() if value is not None}
+    if given.get("sample.sampler", run.config.sample.sampler) != run.config.sample.sampler:
+        given.setdefault("sample.grid", SampleConfig().grid)
     return run.config.changed(given, "sample").sample
 
 
@@ -167,18 +172,23 @@ def _ready(
 ) -> tuple[NetDenoiser, bool]:
     """(the denoiser to draw so many chunks with, whether it is compiled)."""
     device = next(model.parameters()).device
-    count = CHUNK * (2 if labelled and settings.guidance not in (0, 1) else 1)  # guidance asks both ways at once
-    x = torch.zeros(count, *run.shape.x, device=device)
-    told = torch.zeros(count, dtype=torch.int64, device=device) if labelled else None
+    guided = labelled and settings.guidance not in (0, 1)  # asks both ways at once, within its interval
+    sizes = [2 * CHUNK, CHUNK] if guided and settings.interval != (0.0, 1.0) else [CHUNK * (2 if guided else 1)]
 
     @torch.no_grad()
-    def call(of: NetDenoiser) -> None:
+    def call(of: NetDenoiser, size: int = sizes[0]) -> None:
+        x = torch.zeros(size, *run.shape.x, device=device)
+        told = torch.zeros(size, dtype=torch.int64, device=device) if labelled else None
         of(x, 0.5, told).x0.sum().item()  # .item() waits for a GPU
 
+    def prepare(of: NetDenoiser) -> None:
+        for size in sizes:
+            call(of, size)
+
     config = run.config.model_dump(mode="json", include={"schedule", "net", "objective"})
-    about = [config, str(model.dtype), run.config.train.layout, list(x.shape)]
+    about = [config, str(model.dtype), run.config.train.layout, list(run.shape.x), sizes]
     calls = chunks * samplers.network_calls(settings.sampler, settings.steps)
-    model, decision = compiling.worth_compiling(model, call, calls, about, asked)
+    model, decision = compiling.worth_compiling(model, call, calls, about, asked, prepare)
     return model, decision.on
 
 

@@ -39,7 +39,7 @@ class Proxy:
         """proxy_fd of the averaged weights, always from the same noise, with proxy_floor and proxy_n."""
         run = self.run
         steps = min(STEPS, ema.schedule.steps or STEPS)
-        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": steps})
+        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "grid": "trailing", "steps": steps})
         seeds = list(range(self.n))
         labels = labels_for(run, seeds, None)
         x, _ = draw(ema, settings, self.shape.x, seeds, labels, len(self.shape.classes), chunk=min(self.n, 64))

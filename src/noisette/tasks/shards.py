@@ -31,7 +31,8 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Model:
-    """A run's weights, ready to sample: which they are, and a hash of them."""
+    """A run's weights, ready to sample: which they are, and a hash of them. Never compiled: a compiled net rounds
+    differently, and samples that are kept must not depend on how long a job seemed to be."""
 
     run: Run
     denoiser: NetDenoiser

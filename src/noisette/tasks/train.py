@@ -23,6 +23,7 @@ from PIL import Image
 
 from noisette.data import ImageData, load
 from noisette.data.spec import NORMALISER, DataSpec
+from noisette.data.stream import fits
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
@@ -258,7 +259,9 @@ def _prepare(
     trial = Trial(run.config, run.shape)
     settled = settle(run.config, trial, choose_threads=timed or not resumed, stopped=stopped)
     del trial  # and its nets, which are not the run's
-    resident = machine.resident(build.device(run.config.train.device))
+    device = build.device(run.config.train.device)
+    machine.let_go(device)
+    resident = machine.resident(device) + (data.x.nbytes if device.type != "cpu" and fits(data.x, device) else 0)
     run = run if settled.config == run.config else run.reconfigured(settled.config)
     config = run.config
     trainer = Trainer(config, run.shape, data)
@@ -329,7 +332,7 @@ class _Loop:
         run = self.run
         seeds = list(range(PREVIEWS))
         steps = min(PREVIEW_STEPS, self.trainer.model.schedule.steps or PREVIEW_STEPS)
-        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "steps": steps})
+        settings = run.config.sample.model_copy(update={"sampler": "dpmpp_2m", "grid": "trailing", "steps": steps})
         labels = labels_for(run, seeds, None)
         x, _ = draw(
             self.trainer.averaged(), settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS
