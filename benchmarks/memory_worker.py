@@ -38,7 +38,8 @@ def peer(told: dict[str, Any]) -> None:
     data = np.load(told["images"])
     imported = used()["resident"]
     torch.manual_seed(0)
-    project = kind(kind.build(channels, side, **told["net"]), 1000, **told["options"])
+    net = {key: tuple(value) if isinstance(value, list) else value for key, value in told["net"].items()}  # JSON's
+    project = kind(kind.build(channels, side, **net), 1000, **told["options"])
     order = np.random.default_rng(0).permutation(len(data))
     for step in range(told["steps"]):
         rows = order[np.arange(step * told["batch"], (step + 1) * told["batch"]) % len(data)]

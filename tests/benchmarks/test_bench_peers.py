@@ -127,8 +127,8 @@ def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
 MEMORY = """
 import json
 import memory
-from sizes import TINY
-names = ["noisette", "plain script"]
+from sizes import TINY, present
+names = list(present()[0])
 print(json.dumps(memory.peers_part(TINY, names, 2, None)))
 print(json.dumps(memory.million_part(2000, 100, 1, 2, TINY.nets["noisette"], TINY.batch)))
 """
@@ -138,10 +138,11 @@ def test_memory_of_each_process() -> None:
     """A peer's process asserts of itself that nothing of Noisette was imported."""
     peers, million = (json.loads(line) for line in bench("-c", MEMORY).splitlines() if line.startswith("{"))
     rows = peers["projects"]
-    assert set(rows) == {"noisette", "noisette, steps alone", "plain script"}
+    assert {"noisette", "noisette, steps alone", "plain script"} <= set(rows)
     for row in rows.values():
         assert row["peak"] >= row["imported"] > 50 * 2**20
-    assert peers["ratio"] == pytest.approx(rows["noisette"]["peak"] / rows["plain script"]["peak"], abs=1e-3)
+    leanest = min(row["peak"] for name, row in rows.items() if "noisette" not in name)
+    assert peers["ratio"] == pytest.approx(rows["noisette"]["peak"] / leanest, abs=1e-3)
     assert million["many"]["images"] == 2000 and million["few"]["images"] == 100
     assert million["file_system"] != "unknown"
     for row in (million["many"], million["few"]):
