@@ -290,6 +290,7 @@ def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float], pa
 
 def _measured(trial: Trial, possible: list[str], micro: int, before: int, patience: float) -> tuple[Figures, str]:
     """(what a trial finds, why it should not be kept, if so)."""
+
     def seconds(way: str, batch: int) -> float:
         try:
             return trial.seconds(way, batch)
