@@ -205,7 +205,7 @@ def test_sampling_that_cannot_compile_goes_on_without_and_forgets_it() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 def test_compiled_samples_say_so_and_depend_on_their_seeds_alone(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = torch.nn.Module.compile  # without kernels of its own, which would take half a minute
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: whole(self, backend="eager"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: whole(self, backend="eager"))
     plain, _ = generate(trained, CHUNK + 2, steps=2)
     many, _ = generate(trained, CHUNK + 2, steps=2, compile="on")
     few, _ = generate(trained, 2, steps=2, compile="on")

@@ -23,6 +23,9 @@ TRAINING = {"cpu": 1800.0, "cuda": 180.0}
 SAMPLING = {"cpu": 300.0, "cuda": 60.0}
 """Seconds of work, by kind of device, from which on compiling is tried: its warm-up of 20 to 80 s may be in vain."""
 
+FROZEN = {"freezing": True}
+"""Options of torch.compile for a net that no longer learns: its weights become constants, packed once."""
+
 FEW = 100
 """Calls of a net of which two are not spent on finding out how long all will take."""
 
@@ -172,7 +175,7 @@ def worth_compiling(
     @functools.cache
     def compiled() -> NetDenoiser:
         faster = copy.deepcopy(model)
-        faster.backbone.compile()
+        faster.backbone.compile(options=FROZEN)
         prepare(faster)
         return faster
 
