@@ -103,7 +103,7 @@ told = [
     ("run", ["--only", "x"]), ("throughput", ["--sizes", "30"]), ("breakdown", ["--peer", "x"]),
     ("throughput", ["--sizes", "32", "--data32", "/none.npz"]), ("curves", ["--only", "x"]),
     ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]),
-    ("quality", []), ("gpu", ["--parts", "x"]),
+    ("quality", []), ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
     ("digits_quality", ["/none", "--mnist", "/none"]), ("samplers", ["/none"]),
 ]
 for name, arguments in told:
