@@ -53,6 +53,10 @@ def main() -> None:
     ask.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for the curve")
     add_results(ask, "the folder for gpu.json and sheets of samples")
     args = ask.parse_args()
+    if args.limit <= 0:
+        ask.error("--limit must be more than 0 seconds")
+    if args.parts == ["curve"] and not args.cifar:
+        ask.error("--parts curve needs the images: --cifar FILE, or --cifar cifar10")
     if args.tiny:
         args.minutes, args.points = min(args.minutes, 0.02), min(args.points, 2)
         args.samples, args.final = min(args.samples, 128), min(args.final, 500)

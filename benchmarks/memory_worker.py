@@ -23,7 +23,8 @@ def used() -> dict[str, int]:
 
 
 def say(**found: Any) -> None:
-    print(json.dumps({**found, **used()}), flush=True)
+    now = used()
+    print(json.dumps({**now, **found, "peak": max(now["peak"], found.get("before", 0))}), flush=True)
 
 
 def peer(told: dict[str, Any]) -> None:
@@ -37,7 +38,8 @@ def peer(told: dict[str, Any]) -> None:
     data = np.load(told["images"])
     imported = used()["resident"]
     torch.manual_seed(0)
-    project = kind(kind.build(channels, side, **told["net"]), 1000, **told["options"])
+    net = {key: tuple(value) if isinstance(value, list) else value for key, value in told["net"].items()}  # JSON's
+    project = kind(kind.build(channels, side, **net), 1000, **told["options"])
     order = np.random.default_rng(0).permutation(len(data))
     for step in range(told["steps"]):
         rows = order[np.arange(step * told["batch"], (step + 1) * told["batch"]) % len(data)]
@@ -71,9 +73,10 @@ def product(told: dict[str, Any]) -> None:
     net = NetConfig(conditional=False, **told["net"]).model_dump(mode="json")
     settings = {"net": net, "train": {"batch": told["batch"], "steps": told["steps"]}}
     run, data = train.start(told["images"], settings, None, told["run"])
+    before = used()["peak"]  # training begins to count anew
     for _ in train.train(run, data):
         pass
-    say(imported=imported)
+    say(imported=imported, before=before)
 
 
 def turns(told: dict[str, Any]) -> None:

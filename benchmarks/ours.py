@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,6 +13,7 @@ from noisette.data import ImageData
 from noisette.experiment import build
 from noisette.experiment.config import Config, NetConfig, TrainConfig
 from noisette.experiment.runs import Shape
+from noisette.tasks.compiling import FROZEN
 from noisette.tasks.trainer import Trainer
 
 LIKE_THE_PEERS = {
@@ -69,7 +71,11 @@ class Noisette(Peer):
     def sampler(self, compiled: bool = False) -> Any:
         """The denoiser that the product samples with: the averaged weights as they compute."""
         train: TrainConfig = self.trainer.config.train
-        return build.computing(self.trainer.ema, train, compiled=compiled)
+        model = build.computing(self.trainer.ema, train)
+        if compiled:
+            model = copy.deepcopy(model)
+            model.backbone.compile(options=FROZEN)
+        return model
 
     @torch.no_grad()
     def call(self, x: Tensor, i: int) -> Tensor:

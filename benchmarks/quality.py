@@ -39,6 +39,7 @@ from quality_report import Row, curves, sheets, table, verdict
 
 from noisette.data import DataSpec, load
 from noisette.experiment.files import write_json
+from noisette.metrics.distances import FEWEST
 
 LOOK = 128
 """Samples by which the better of raw and averaged weights is chosen."""
@@ -149,7 +150,8 @@ class Race:
         folder = self.trained(OURS, minutes)
         meta, rows = Run.open(folder).meta, []
         trained = {"weights": "ema", **{key: meta.get(key) for key in ("steps", "images", "parameters")}}
-        ways: dict[str, dict[str, Any]] = {"its own": {}, "ddim": {"sampler": "ddim", "steps": self.args.steps}}
+        as_peers = {"sampler": "ddim", "grid": "trailing", "steps": self.args.steps}
+        ways: dict[str, dict[str, Any]] = {"its own": {}, "ddim": as_peers}
         for label, settings in ways.items():
             x, used = contestants.sample_ours(folder, self.args.samples, **settings)
             rows.append({**trained, "sampling": label, "settings": used, "nfe": used["nfe"], **self._read(judge, x)})
@@ -187,11 +189,13 @@ class Race:
         self.work.mkdir(parents=True, exist_ok=True)
         for why in self.absent.values():
             print(f"left out: {why}", flush=True)
+        Judge(self.args.mnist, self.args.cache, self.args.epochs, self.args.least_accuracy)  # before hours of training
         jobs = self.jobs()
         for k, (kind, name, minutes) in enumerate(jobs, 1):
             print(f"{k} of {len(jobs)}: {kind} {name}, {minutes:g} min", flush=True)
             job = ["--work", str(self.work), "--job", kind, name, f"{minutes:g}"]
-            subprocess.run([sys.executable, __file__, *sys.argv[1:], *job], check=True)
+            if code := subprocess.run([sys.executable, __file__, *sys.argv[1:], *job]).returncode:
+                sys.exit(code)  # it has said why
             if kind == "judge":
                 self.write()
         self.write()
@@ -260,6 +264,8 @@ def main() -> None:
         args.work = Path(tempfile.mkdtemp(prefix="noisette-tiny-")) if args.tiny else Path("runs/quality")
     if not args.mnist and not args.estimate:
         ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
+    if not args.tiny and min(args.samples, args.ancestral or FEWEST) < FEWEST:
+        ask.error(f"--samples and --ancestral: a distance needs {FEWEST} or more")
     race = Race(args)
     if args.estimate:
         print(race.estimate())

@@ -96,6 +96,7 @@ def curves(rows: list[Row], real: float, out: Path) -> None:
     ax.minorticks_off()
     ax.grid(alpha=0.3)
     ax.legend(fontsize=8)
+    ax.set_title("ours: a training for each budget; others: one for the longest, looked at on its way", fontsize=7)
     figure.savefig(out, dpi=150, bbox_inches="tight")
     plt.close(figure)
 

@@ -56,6 +56,9 @@ from noisette.tasks import shards
 
 CALLS = (5, 10, 20, 50, 100, 250, 1000)
 
+ANCESTRAL_GRID = "trailing"
+"""Where ancestral sampling walks, whatever grid the run prefers for its own sampler."""
+
 SAME = {"ddim, eta 0": "euler", "ddpm, small": "ddim, eta 1"}
 """Ways that stand for another, which takes the same steps."""
 
@@ -103,7 +106,7 @@ def ways(model: shards.Model, calls: Sequence[int], grids_up_to: int, only: Sequ
     for name in only:
         if name not in (there := (*named, *SAMPLERS, *SAME.values())):
             raise UserError(f'no sampler "{name}"{nearest(name, there)}')
-    reference = named["ddpm, small"].model_copy(update={"steps": max(calls)})
+    reference = named["ddpm, small"].model_copy(update={"steps": max(calls), "grid": ANCESTRAL_GRID})
     found: dict[tuple[str, tuple[float, ...]], Way] = {}
 
     def add(name: str, settings: SampleConfig) -> None:
@@ -116,7 +119,7 @@ def ways(model: shards.Model, calls: Sequence[int], grids_up_to: int, only: Sequ
         for name, settings in named.items():
             if not only or name in only or settings.sampler in only:
                 steps = steps_of(settings.sampler, count)
-                for grid in (base.grid, *(GRIDS if count <= grids_up_to else ())):
+                for grid in (ANCESTRAL_GRID, base.grid, *(GRIDS if count <= grids_up_to else ())):
                     add(name, settings.model_copy(update={"steps": steps, "grid": grid}))
     return list(found.values())
 
@@ -170,7 +173,8 @@ def chosen(model: shards.Model, text: str, only: int) -> list[Way]:
         raise UserError(f'--confirm "{text}": how many calls? It reads as "dpmpp_2m, trailing, 20"')
     settings = named[name].model_copy(update={"grid": grid, "steps": steps_of(named[name].sampler, int(count))})
     steps = min(only, schedule.steps or only)
-    return [Way("ddpm, small", named["ddpm, small"].model_copy(update={"steps": steps})), Way(name, settings)]
+    ancestral = named["ddpm, small"].model_copy(update={"steps": steps, "grid": ANCESTRAL_GRID})
+    return [Way("ddpm, small", ancestral), Way(name, settings)]
 
 
 def paired(

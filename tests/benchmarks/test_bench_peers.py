@@ -52,12 +52,13 @@ for name, kind in PROJECTS.items():
     for i in (10, 500, 990):
         project.net.eval()
         seen = x / ALPHA_BAR[i].sqrt().float() if name == "smalldiffusion" else x
-        called, eps = project.call(seen, i), project.eps(x, torch.full((8,), i))
-        if name == "noisette":
-            wanted = project.sampler()(x, (i + 1) / 1000).x0
-            same.append(float((called - wanted).abs().max()))
+        called = project.call(seen, i)
+        if name == "noisette":  # it gives x0, by averaged weights in bf16
+            called = (x - ALPHA_BAR[i].sqrt().float() * called) / (1 - ALPHA_BAR[i]).sqrt().float()
+            eps = project.eps(x, torch.full((8,), i), averaged=True)
         else:
-            same.append(float((called - eps).abs().max()))
+            eps = project.eps(x, torch.full((8,), i))
+        same.append(float((called - eps).abs().max()))
     rows = project.trainer.stream.rows(5).tolist() if name == "noisette" else []
     told[name] = {"before": before, "after": exam.of(project), "steps": len(losses), "same": same, "rows": rows}
 told["rows"] = stream.rows(5).tolist()
@@ -79,7 +80,7 @@ def test_each_project_learns_and_its_call_is_its_eps(learnt: dict[str, Any], nam
     if isinstance(found, str):
         pytest.skip(found)
     assert found["after"] < 0.97 * found["before"]
-    assert max(found["same"]) < 1e-4
+    assert max(found["same"]) < (0.1 if name == "noisette" else 1e-4)
 
 
 def test_ours_sees_the_batches_that_the_peers_see(learnt: dict[str, Any]) -> None:
@@ -102,7 +103,7 @@ told = [
     ("run", ["--only", "x"]), ("throughput", ["--sizes", "30"]), ("breakdown", ["--peer", "x"]),
     ("throughput", ["--sizes", "32", "--data32", "/none.npz"]), ("curves", ["--only", "x"]),
     ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]),
-    ("quality", []), ("gpu", ["--parts", "x"]),
+    ("quality", []), ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
     ("digits_quality", ["/none", "--mnist", "/none"]), ("samplers", ["/none"]),
 ]
 for name, arguments in told:
@@ -126,8 +127,8 @@ def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
 MEMORY = """
 import json
 import memory
-from sizes import TINY
-names = ["noisette", "plain script"]
+from sizes import TINY, present
+names = list(present()[0])
 print(json.dumps(memory.peers_part(TINY, names, 2, None)))
 print(json.dumps(memory.million_part(2000, 100, 1, 2, TINY.nets["noisette"], TINY.batch)))
 """
@@ -137,10 +138,11 @@ def test_memory_of_each_process() -> None:
     """A peer's process asserts of itself that nothing of Noisette was imported."""
     peers, million = (json.loads(line) for line in bench("-c", MEMORY).splitlines() if line.startswith("{"))
     rows = peers["projects"]
-    assert set(rows) == {"noisette", "noisette, steps alone", "plain script"}
+    assert {"noisette", "noisette, steps alone", "plain script"} <= set(rows)
     for row in rows.values():
         assert row["peak"] >= row["imported"] > 50 * 2**20
-    assert peers["ratio"] == pytest.approx(rows["noisette"]["peak"] / rows["plain script"]["peak"], abs=1e-3)
+    leanest = min(row["peak"] for name, row in rows.items() if "noisette" not in name)
+    assert peers["ratio"] == pytest.approx(rows["noisette"]["peak"] / leanest, abs=1e-3)
     assert million["many"]["images"] == 2000 and million["few"]["images"] == 100
     assert million["file_system"] != "unknown"
     for row in (million["many"], million["few"]):

@@ -21,7 +21,10 @@ from noisette.tasks import compiling, machine
 from noisette.tasks.generate import CHUNK, generate
 from noisette.tasks.measure import settle
 
-pytestmark = pytest.mark.usefixtures("quiet")
+pytestmark = [
+    pytest.mark.usefixtures("quiet"),
+    pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning"),  # of torch's compiler itself
+]
 
 
 def figures(warm_up: float = 60.0, gain: float = 1.2, **more: Any) -> compiling.Figures:
@@ -202,10 +205,9 @@ def test_sampling_that_cannot_compile_goes_on_without_and_forgets_it() -> None:
     assert same is model and "no C++ compiler" in decision.why and not kept()
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script_method`:DeprecationWarning")
 def test_compiled_samples_say_so_and_depend_on_their_seeds_alone(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = torch.nn.Module.compile  # without kernels of its own, which would take half a minute
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: whole(self, backend="eager"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **options: whole(self, backend="eager"))
     plain, _ = generate(trained, CHUNK + 2, steps=2)
     many, _ = generate(trained, CHUNK + 2, steps=2, compile="on")
     few, _ = generate(trained, 2, steps=2, compile="on")

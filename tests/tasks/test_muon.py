@@ -21,6 +21,21 @@ def test_the_singular_values_follow_the_polynomial_and_the_vectors_stay(shape):
         torch.testing.assert_close(single.double(), double, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("allowed", ["high", "medium"])
+def test_faster_products_elsewhere_do_not_reach_the_gram_matrices(allowed):
+    """bf16 products here and TF32 on a GPU make negative eigenvalues of a matrix of rank one, and those grow."""
+    x = torch.outer(torch.linspace(-1, 1, 64), torch.linspace(0.1, 1, 96))
+    before = torch.get_float32_matmul_precision()
+    (exact,) = orthogonalised([x])
+    torch.set_float32_matmul_precision(allowed)
+    try:
+        (found,) = orthogonalised([x])
+        assert torch.get_float32_matmul_precision() == allowed
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert torch.equal(found, exact)
+
+
 def weights(seed):
     g = torch.Generator().manual_seed(seed)
     return [torch.randn(shape, generator=g) for shape in ((4, 9), (12, 5), (4, 9), (7, 7))]

@@ -55,6 +55,17 @@ def test_a_race_out_of_time_goes_by_what_it_knows() -> None:
     assert not race(["slow", "fast"], seconds, 64, patience=100, clock=lambda: now[0]).hurried
 
 
+def test_two_ways_are_looked_at_however_long_they_take() -> None:
+    now = [0.0]
+
+    def seconds(way: str, batch: int) -> float:
+        now[0] += 60.0
+        return {"fp32": 0.02, "bf16": 0.01}[way] * batch
+
+    found = race(["fp32", "bf16"], seconds, 64, patience=1.0, clock=lambda: now[0])
+    assert found.hurried and found.best == "bf16"
+
+
 def test_little_patience_means_smaller_batches_and_not_a_race_cut_short() -> None:
     """The trial of a budget of 45 seconds, on a machine where whole batches would take most of its time."""
     now = [0.0]

@@ -161,7 +161,8 @@ class DiffusionProcess:
         It shows tasks.trainer.by_time. x (N, C, H, W): each image is noised to one random t, so take some hundreds.
         """
         with resting(self.model):
-            return bin_means(by_time(self._losses(x, generator)))
+            losses = self._losses(x, generator)
+            return bin_means(by_time(losses.t.cpu(), losses.simple.cpu().double()))
 
     def _losses(self, x: Tensor, generator: torch.Generator | None) -> Losses:
         x = x.to(self.device)

@@ -157,14 +157,24 @@ def data(run: Run, progress: Callable[[int, int], None] | None = None) -> ImageD
 def device(name: str) -> torch.device:
     """auto is the GPU where there is one. Raises UserError for a device that is not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         if torch.device(name).type == "meta":
             raise RuntimeError
         torch.empty(0, device=name)
-        return torch.device(name)
     except (RuntimeError, AssertionError):
         raise UserError(f'no device "{name}" on this machine: use --train.device cpu') from None
+    if torch.device(name).type == "cuda":
+        torch.backends.cudnn.benchmark = True  # shapes stay as they are: worth a search for each one's fastest kernel
+    return torch.device(name)
+
+
+def device_here(name: str) -> torch.device:
+    """The device that a run names, or the usual one where this machine has none of that name."""
+    try:
+        return device(name)
+    except UserError:
+        return device("auto")
 
 
 def schedule(config: ScheduleConfig) -> schedules.NoiseSchedule:
@@ -374,7 +384,8 @@ def wrapped(denoiser: denoisers.Denoiser, config: SampleConfig, labels: Tensor |
 
 
 def trained(run: Run, weights: str = "ema", at: int | None = None) -> tuple[Model, int]:
-    """(what draws, on the run's device; the step of its checkpoint). Raises UserError."""
+    """(what draws, on the run's device, or on the usual one where this machine lacks that; the step of its checkpoint).
+    Raises UserError."""
     if weights not in ("ema", "raw"):
         raise UserError(f'unknown weights "{weights}"{nearest(weights, ("ema", "raw"))}')
     checkpoint = run.checkpoint(at)
@@ -394,5 +405,5 @@ def trained(run: Run, weights: str = "ema", at: int | None = None) -> tuple[Mode
         raise UserError(
             f"{checkpoint.path}: its weights do not fit the net of config.toml: restore that file"
         ) from None
-    model = model.to(device(run.config.train.device)).eval().requires_grad_(False)
+    model = model.to(device_here(run.config.train.device)).eval().requires_grad_(False)
     return computing(model, run.config.train), checkpoint.step

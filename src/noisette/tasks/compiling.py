@@ -23,6 +23,9 @@ TRAINING = {"cpu": 1800.0, "cuda": 180.0}
 SAMPLING = {"cpu": 300.0, "cuda": 60.0}
 """Seconds of work, by kind of device, from which on compiling is tried: its warm-up of 20 to 80 s may be in vain."""
 
+FROZEN = {"freezing": True}
+"""Options of torch.compile for a net that no longer learns: its weights become constants, packed once."""
+
 FEW = 100
 """Calls of a net of which two are not spent on finding out how long all will take."""
 
@@ -67,6 +70,7 @@ def decide(
     long_enough: dict[str, float],
     known: Figures | None,
     measure: Callable[[], Figures] | None,
+    spent: bool = False,
 ) -> Decision:
     """Whether to compile for work of so many seconds on this kind of device.
 
@@ -75,9 +79,11 @@ def decide(
         long_enough: TRAINING or SAMPLING.
         known: from an earlier trial.
         measure: a trial; None where there is no time for one.
+        spent: whether a trial leaves a compiled net that is ready, so that its warm-up is over whatever is decided.
     """
     if asked != "auto":
         return Decision(asked == "on", "as the settings say", known)
+    ready = False
     if known is None:
         least = long_enough.get(kind)
         if least is None:
@@ -86,11 +92,13 @@ def decide(
             return Decision(False, f"not tried: {seconds:,.0f} s of work, and less than {least:,.0f} s rarely repay it")
         if measure is None:
             return Decision(False, "not tried: that takes a minute or more")
-        known = measure()
+        known, ready = measure(), spent
     if known.failed:
         return Decision(False, f"it failed: {known.failed}", known)
-    on = known.repaid_by(seconds)
     figures = f"{known.warm_up:.0f} s of warm-up, then {known.gain:.2f} times as fast"
+    if ready:
+        return Decision(known.gain > 1, f"{figures}: measured just now, so the warm-up is over", known)
+    on = known.repaid_by(seconds)
     return Decision(on, f"{figures}: {'' if on else 'not '}repaid within {seconds:,.0f} s", known)
 
 
@@ -138,6 +146,7 @@ def worth_compiling(
     calls: int,
     about: Sequence[Any],
     asked: Literal["auto", "on", "off"] = "auto",
+    prepare: Callable[[NetDenoiser], object] = lambda of: None,
 ) -> tuple[NetDenoiser, Decision]:
     """(the denoiser to sample with, compiled or not; why), after a look at how long the job is.
 
@@ -149,6 +158,7 @@ def worth_compiling(
         calls: how many calls the job makes.
         about: what the figures depend on besides the machine (JSON): the net's settings, its precision, the shape.
         asked: auto decides by the figures.
+        prepare: calls a denoiser once at every size that the job has: each is compiled on its own.
     """
 
     def seconds(of: NetDenoiser) -> float:
@@ -165,7 +175,8 @@ def worth_compiling(
     @functools.cache
     def compiled() -> NetDenoiser:
         faster = copy.deepcopy(model)
-        faster.backbone.compile()
+        faster.backbone.compile(options=FROZEN)
+        prepare(faster)
         return faster
 
     if asked == "auto" and calls < FEW:
@@ -175,7 +186,7 @@ def worth_compiling(
     if asked == "auto":
         seconds(model)  # the first call prepares kernels
     job = calls * seconds(model) if asked == "auto" else 0.0
-    decision = decide(asked, device.type, job, SAMPLING, _known(place), tried)
+    decision = decide(asked, device.type, job, SAMPLING, _known(place), tried, spent=True)
     return (compiled() if decision.on else model), decision
 
 

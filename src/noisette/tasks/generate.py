@@ -71,8 +71,13 @@ def images(x: Tensor) -> Images:
 
 
 def settings_of(run: Run, **changes: Any) -> SampleConfig:
-    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range."""
+    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range.
+
+    The grid of a recipe was chosen for its sampler: another one walks the usual grid where none is named.
+    """
     given = {f"sample.{key}": value for key, value in changes.items() if value is not None}
+    if given.get("sample.sampler", run.config.sample.sampler) != run.config.sample.sampler:
+        given.setdefault("sample.grid", SampleConfig().grid)
     return run.config.changed(given, "sample").sample
 
 
@@ -172,11 +177,18 @@ def _ready(
     """(what to draw so many chunks with, whether it is compiled)."""
     if isinstance(model, Generator):
         return model, False
-    count = CHUNK * (2 if labelled and settings.guidance not in (0, 1) else 1)  # guidance asks both ways at once
+    guided = labelled and settings.guidance not in (0, 1)  # asks both ways at once, within its interval
+    sizes = [2 * CHUNK, CHUNK] if guided and settings.interval != (0.0, 1.0) else [CHUNK * (2 if guided else 1)]
+    calling = [one_call(run, model, size) for size in sizes]
+
+    def prepare(of: build.Model) -> None:
+        for call in calling:
+            call(of)
+
     config = run.config.model_dump(mode="json", include={"schedule", "net", "objective"})
-    about = [config, str(model.dtype), run.config.train.layout, [count, *run.shape.x]]
+    about = [config, str(model.dtype), run.config.train.layout, list(run.shape.x), sizes]
     calls = chunks * samplers.network_calls(settings.sampler, settings.steps)
-    model, decision = compiling.worth_compiling(model, one_call(run, model, count), calls, about, asked)
+    model, decision = compiling.worth_compiling(model, calling[0], calls, about, asked, prepare)
     return model, decision.on
 
 
@@ -231,7 +243,8 @@ def quick(model: build.Model, settings: SampleConfig, steps: int) -> SampleConfi
     """The settings for a look that must not take long: in so many steps, or as many as a schedule has."""
     if isinstance(model, Generator):
         return settings
-    return settings.model_copy(update={"sampler": "dpmpp_2m", "steps": min(steps, model.schedule.steps or steps)})
+    few = min(steps, model.schedule.steps or steps)
+    return settings.model_copy(update={"sampler": "dpmpp_2m", "grid": "trailing", "steps": few})
 
 
 def draw(

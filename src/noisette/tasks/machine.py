@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib.metadata
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 from noisette.data import cache
 from noisette.experiment.environment import cores, cpu
 
-BUSY = 0.5  # cores that others keep busy, above which the machine is shared
+BUSY, BUSY_SHARE = 0.5, 0.1  # cores, and share of all, that others keep busy: above both the machine is shared
 NAMED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """What a user sets to say how many threads torch may have."""
 
@@ -54,6 +55,14 @@ def forget_peak(device: torch.device) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: what is held now is the new high-water mark
 
 
+def let_go(device: torch.device) -> None:
+    """Gives a GPU's memory back that nobody needs any more, and lets `peak_memory` count from now on there."""
+    if device.type == "cuda":
+        gc.collect()  # compiled nets hold themselves
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int | None:
     """The most bytes that this process has held since `forget_peak`, on a GPU those of tensors; None: nobody says."""
     if device.type == "cuda":
@@ -87,6 +96,11 @@ class Others:
     def _now(self) -> tuple[float, float, float]:
         ticks, mine, clock = self._clocks
         return ticks(), mine(), clock()
+
+
+def shared(busy: float) -> bool:
+    """Whether so many cores that others keep busy disturb us."""
+    return busy > max(BUSY, BUSY_SHARE * cores())
 
 
 def watched(seconds: float = 0.3) -> float:

@@ -27,15 +27,15 @@ from noisette.tasks.race import RESTLESS, Race, race
 from noisette.tasks.worker import Worker
 
 MEMORY_SHARE = 0.5  # of the free memory, for activations: the rest is for weights, optimiser and everybody else
-PATIENCE, SHARE = 3.0, 0.05  # seconds, and share of a budget in minutes, that a trial takes: the smaller of both
+PATIENCE, SHARE = 20.0, 0.05  # seconds, and share of a budget in minutes, that a trial takes at most: the smaller
 PRECISIONS, LAYOUTS = ("fp32", "bf16"), ("channels_first", "channels_last")
 
 
 def ways(train: TrainConfig) -> list[str]:
-    """What may still be chosen, as "bf16 channels_first": the simplest first."""
+    """What may still be chosen, as "bf16 channels_first": the simplest first, and each precision early on."""
     precisions = PRECISIONS if train.precision == "auto" else (train.precision,)
     layouts = LAYOUTS if train.layout == "auto" else (train.layout,)
-    return [f"{precision} {layout}" for precision in precisions for layout in layouts]
+    return [f"{precision} {layout}" for layout in layouts for precision in precisions]
 
 
 def _choice(way: str) -> dict[str, str]:
@@ -211,8 +211,13 @@ def settle(
         others: how many of our cores other processes keep busy.
     """
     begun = time.perf_counter()
-    place = machine.place("train", trial.device, _about(config, trial))  # with the threads there are before any choice
-    possible, cached = ways(config.train), _recalled(place)
+    possible = ways(config.train)
+    # A resumed run has nothing left to choose, but what it once chose among is known under all ways.
+    for among in (ways(TrainConfig()), possible):
+        place = machine.place("train", trial.device, _about(config, trial, among))  # with the threads before any choice
+        cached = _recalled(place)
+        if cached and cached.chosen in possible:
+            break
     before = cached.memory_before if cached else trial.memory_a_sample(possible[0])
     micro = config.train.micro_batch or micro_batch(before, config.train.batch, free(trial.device))
     if cached and (cached.micro_batch != micro or cached.chosen not in possible):
@@ -224,6 +229,7 @@ def settle(
     figures, doubt = (cached, "") if cached else _measured(trial, possible, micro, before, patience)
     doubt = "other processes kept cores busy" if shared else doubt
     an_image = threads.seconds[threads.best] / threads.batch if threads and cached else figures.an_image
+    forward = figures.forward / figures.batch * an_image / figures.an_image  # never compiled: looks are few
     compiled = compiling.decide(
         config.train.compile,
         trial.device.type,
@@ -243,10 +249,10 @@ def settle(
         "trial": {**told, "doubt": doubt} if doubt and not kept else told,
         "compile": compiled.told(),
         "memory_a_sample": figures.memory_a_sample,
-        **({"threads": torch.get_num_threads(), "threads_trial": threads.seconds} if threads else {}),
+        "threads": torch.get_num_threads(),
+        **({"threads_trial": threads.seconds} if threads else {}),
     }
     chosen = {**_choice(figures.chosen), "micro_batch": micro, "compile": "on" if compiled.on else "off"}
-    forward = figures.forward / figures.batch * an_image / figures.an_image
     return Settled(config.changed({"train": chosen}), an_image, forward, figures.update, figures.memory_a_sample, found)
 
 
@@ -257,10 +263,10 @@ def budget_seconds(train: TrainConfig, step: float) -> float:
     return step * (train.steps if train.steps is not None else -(-(train.images or 0) // train.batch))
 
 
-def _about(config: Config, trial: Trial) -> Any:
+def _about(config: Config, trial: Trial, among: list[str]) -> Any:
     """All that the figures depend on, the machine apart."""
     sections = config.model_dump(mode="json", include={"net", "objective", "schedule", "optim"})
-    return [sections, trial.shape.x, len(trial.shape.classes), config.train.batch, ways(config.train)]
+    return [sections, trial.shape.x, len(trial.shape.classes), config.train.batch, among]
 
 
 def _recalled(place: Path | None) -> Figures | None:
@@ -275,7 +281,7 @@ def _recalled(place: Path | None) -> Figures | None:
 def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float], patience: float) -> Race | None:
     """Sets the number of torch's threads by a race, where it is free to choose and others are busy."""
     most = torch.get_num_threads()
-    if trial.device.type != "cpu" or most == 1 or not machine.threads_are_free() or others() < machine.BUSY:
+    if trial.device.type != "cpu" or most == 1 or not machine.threads_are_free() or not machine.shared(others()):
         return None
 
     def seconds(count: str, batch: int) -> float:
@@ -289,10 +295,19 @@ def _threads(trial: Trial, way: str, micro: int, others: Callable[[], float], pa
 
 def _measured(trial: Trial, possible: list[str], micro: int, before: int, patience: float) -> tuple[Figures, str]:
     """(what a trial finds, why it should not be kept, if so)."""
+
+    def seconds(way: str, batch: int) -> float:
+        try:
+            return trial.seconds(way, batch)
+        except (RuntimeError, TypeError):  # how torch says that a device has no such arithmetic
+            if way == possible[0]:
+                raise
+            return math.inf
+
     watch = machine.Others()
-    run = race(possible, trial.seconds, micro, patience)
+    run = race(possible, seconds, micro, patience)
     doubt = ""
-    if (busy := watch.cores()) > machine.BUSY:
+    if machine.shared(busy := watch.cores()):
         doubt = f"other processes kept {busy:.1f} cores busy"
     elif run.hurried:
         doubt = "there was no time for all rounds"
@@ -302,7 +317,7 @@ def _measured(trial: Trial, possible: list[str], micro: int, before: int, patien
         chosen=run.best,
         micro_batch=micro,
         batch=run.batch,
-        seconds={way: round(seconds, 6) for way, seconds in run.seconds.items()},
+        seconds={way: round(taken, 6) for way, taken in run.seconds.items() if math.isfinite(taken)},
         spread=round(run.spread, 2),
         forward=trial.forward(run.best, run.batch),
         update=trial.update(run.best),

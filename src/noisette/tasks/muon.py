@@ -20,7 +20,18 @@ def orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
     With x of norm 1 and no taller than wide, an iteration is x <- (a + b x x^T + c (x x^T)^2) x. All of these factors
     are polynomials of the first x x^T, so they commute, and only that small square matrix has to be iterated, together
     with those of other matrices of its size; x is multiplied once, at the end.
+
+    With products of less than float32 the Gram matrices lose their sign, and what should shrink grows.
     """
+    allowed = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        return _orthogonalised(matrices)
+    finally:
+        torch.set_float32_matmul_precision(allowed)
+
+
+def _orthogonalised(matrices: Sequence[Tensor]) -> list[Tensor]:
     wide = [x if x.shape[0] <= x.shape[1] else x.mT for x in matrices]
     found = list(wide)
     order = sorted(range(len(wide)), key=lambda k: len(wide[k]))

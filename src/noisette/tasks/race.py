@@ -49,14 +49,15 @@ def race(
 
     A first look at a few images drops what is hopeless (bf16 where the processor has no such arithmetic); one round
     drops clear losers; the others are measured ROUNDS times. A way's first pass of a size prepares kernels and does
-    not count. The less patience, the smaller the batches; after `patience` seconds what is known by then decides.
+    not count. The less patience, the smaller the batches; after `patience` seconds what is known by then decides, but
+    two ways at least are looked at: the first two should be those that are likely to differ most.
     """
     until = clock() + patience
     size, look = min(FEW, batch), {}
     for way in ways:
         seconds(way, size)
         look[way] = seconds(way, size)
-        if clock() > until:
+        if clock() > until and len(look) > 1:
             return Race(size, look, 1.0, hurried=True)
     left = _near(look, HOPELESS)
     longest, passed = min(LONGEST, patience / (PASSES * len(left))), look[left[0]]

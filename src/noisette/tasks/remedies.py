@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from noisette.diffusion.samplers import adds_noise
 from noisette.experiment import build
 from noisette.experiment.config import GanConfig, OptimConfig, SampleConfig
 from noisette.experiment.runs import Run
@@ -13,7 +14,10 @@ from noisette.experiment.runs import Run
 Advice = tuple[str, str]
 """A likely cause, and a command to try."""
 
-FEW_IMAGES, FEW_STEPS, FEW_NOISY_STEPS = 30_000, 8, 25
+FEW_IMAGES, FEW_STEPS = 30_000, 8
+FEW_NOISY_STEPS = {"ddpm": 25, "ddim": 25, "dpmpp_2m_sde": 10}
+"""Steps below which a sampler that adds noise leaves some of it; the last one's rule is of second order."""
+
 STRONG_GUIDANCE = 3.0
 SMALL_DATA = 1000
 USUAL_RATES = {"--optim.lr": OptimConfig().lr, "--optim.muon_lr": OptimConfig().muon_lr}
@@ -105,12 +109,13 @@ def _few_steps(case: Case) -> Advice | None:
 
 def _fresh_noise(case: Case) -> Advice | None:
     settings, T = case.settings, case.run.config.schedule.T
-    adds = settings.sampler == "ddpm" or (settings.sampler == "ddim" and settings.eta > 0)
-    few = T // 4 if settings.sampler == "ddpm" and settings.variance == "large" else FEW_NOISY_STEPS
-    if not adds or settings.steps >= few:
+    if not adds_noise(settings.sampler, settings.eta):
         return None
-    kind = "ddpm" + (", variance large" if settings.variance == "large" else "")
-    kind = kind if settings.sampler == "ddpm" else f"ddim, eta {settings.eta:g}"
+    large = settings.sampler == "ddpm" and settings.variance == "large"
+    if settings.steps >= (T // 4 if large else FEW_NOISY_STEPS[settings.sampler]):
+        return None
+    said = {"ddim": f"ddim, eta {settings.eta:g}", "ddpm": f"ddpm, variance {settings.variance}"}
+    kind = said.get(settings.sampler, settings.sampler)
     return (
         f"the sampler ({kind}) adds fresh noise at every step, more than {settings.steps} steps can take away",
         case.sample("--sampler", "ddim", "--eta", 0, "--steps", 50),

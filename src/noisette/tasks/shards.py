@@ -30,7 +30,11 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class Model:
-    """A run's weights, ready to sample: which they are, and a hash of them. (A GAN's "denoiser" is its generator.)"""
+    """A run's weights, ready to sample: which they are, and a hash of them. (A GAN's "denoiser" is its generator.)
+
+    Never compiled: a compiled net rounds differently, and samples that are kept must not depend on how long a job
+    seemed to be.
+    """
 
     run: Run
     denoiser: build.Model

@@ -23,6 +23,7 @@ from PIL import Image
 
 from noisette.data import ImageData, load
 from noisette.data.spec import NORMALISER, DataSpec
+from noisette.data.stream import fits
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
@@ -260,7 +261,9 @@ def _prepare(
     if resumed and not timed and machine.threads_are_free() and (threads := machine.threads_then(run.meta)):
         torch.set_num_threads(threads)  # to round as it did before, which a clock would not let it anyway
     settled = decided(run.config, run.shape, choose_threads=timed or not resumed, stopped=stopped)
-    resident = machine.resident(build.device(run.config.train.device))
+    device = build.device(run.config.train.device)
+    machine.let_go(device)
+    resident = machine.resident(device) + (data.x.nbytes if device.type != "cpu" and fits(data.x, device) else 0)
     run = run if settled.config == run.config else run.reconfigured(settled.config)
     config = run.config
     trainer = (Adversary if config.kind == "gan" else Trainer)(config, run.shape, data)

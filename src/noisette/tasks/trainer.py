@@ -15,7 +15,7 @@ from torch import Tensor
 from noisette.data import ImageData
 from noisette.data.stream import Stream, generator
 from noisette.diffusion.denoisers import NetDenoiser
-from noisette.diffusion.objectives import Losses, StratifiedTimes
+from noisette.diffusion.objectives import StratifiedTimes
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.config import Config, OptimConfig
@@ -54,10 +54,9 @@ class Window:
         return {"loss": self.loss, "norm": self.norm, "steps": self.steps, "by_t": self.by_t, "busy": self.busy}
 
 
-def by_time(losses: Losses) -> Tensor:
-    """(2, BINS) float64: sums and counts of the unweighted losses in equal bins of t."""
-    where = (losses.t * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
-    simple = losses.simple.detach().double().cpu()
+def by_time(t: Tensor, simple: Tensor) -> Tensor:
+    """(2, BINS) float64: sums and counts of unweighted losses in equal bins of t, both (N,) float64 on the CPU."""
+    where = (t * BINS).ceil().long().sub(1).clamp(0, BINS - 1)
     sums = torch.zeros(BINS, dtype=torch.float64).index_add_(0, where, simple)
     return torch.stack([sums, torch.bincount(where, minlength=BINS).double()])
 
@@ -141,7 +140,7 @@ class Trainer:
         labels = self._labels(batch.labels, n)
 
         self.worker.begin()
-        total, by_t = torch.zeros((), dtype=torch.float64), torch.zeros(2, BINS, dtype=torch.float64)
+        weighted, simple = [], []
         size = train.micro_batch or n
         # Dropout draws from the global generators: forked and seeded by the step, it is as repeatable as the rest.
         here = [self.device] if self.device.type == "cuda" else []
@@ -154,10 +153,13 @@ class Trainer:
                 losses = self.objective(self.worker.denoiser, batch.x[part], t[part], noise[part], told)
                 loss = (losses.total * share[part].to(losses.total, non_blocking=losses.total.is_cuda)).sum() / n
                 self.worker.backward(loss)
-                total += loss.detach().double().cpu()
-                by_t += by_time(losses)
+                weighted.append(loss.detach())
+                simple.append(losses.simple.detach())
                 self.times.update(t[part], losses.simple)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip).detach().double().cpu()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), optim.grad_clip).detach()
+        # Together, because each copy waits for all that a GPU was given.
+        numbers = torch.cat([norm.reshape(1), torch.stack(weighted), *simple]).cpu().double()
+        norm, total, each = numbers[0], numbers[1 : 1 + len(weighted)].sum(), numbers[1 + len(weighted) :]
         for name, value in (("loss", total), ("gradient", norm)):  # before the update, so that no checkpoint holds it
             must_be_finite(name, float(value), self.step, batch.index)
         self.curve = rate_curve(optim, progress)
@@ -166,7 +168,7 @@ class Trainer:
         self._average()
         self.step += 1
         self.images += n
-        self.window.add(total, norm, by_t)
+        self.window.add(total, norm, by_time(t, each))
         self.window.busy += time.perf_counter() - begun
         return float(total)
 
@@ -216,7 +218,8 @@ class Trainer:
         for first in range(0, len(rows), size):
             part = slice(first, first + size)
             told = None if labels is None else labels[part]
-            by_t += by_time(self.objective(ema, batch.x[part], t[part], noise[part], told))
+            losses = self.objective(ema, batch.x[part], t[part], noise[part], told)
+            by_t += by_time(t[part], losses.simple.cpu().double())
         return {"val_loss": round(float(by_t[0].sum() / by_t[1].sum()), 6), "val_loss_t": bin_means(by_t)}
 
     def row(self) -> dict[str, Any]:

@@ -36,10 +36,12 @@ class Worker:
             return
         # Weights that the loss does not reach (of a class embedding that nobody asked for, say) have no gradient.
         reached = [(m, w) for m, w in zip(self._masters, self._weights, strict=True) if w.grad is not None]
-        for master, _ in reached:
+        more = [(m.grad, w.grad) for m, w in reached if m.grad is not None]
+        for master, weight in reached:
             if master.grad is None:
-                master.grad = torch.zeros_like(master)
-        torch._foreach_add_([m.grad for m, _ in reached], [w.grad for _, w in reached])
+                master.grad = weight.grad.to(master.dtype, memory_format=torch.contiguous_format)
+        if more:
+            torch._foreach_add_(*map(list, zip(*more, strict=True)))
         self.denoiser.zero_grad(set_to_none=True)
 
     @torch.no_grad()
