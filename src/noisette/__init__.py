@@ -13,10 +13,23 @@ from typing import TYPE_CHECKING, Any
 from noisette.errors import UserError
 
 if TYPE_CHECKING:
-    from noisette.api import DataSpec, Run, Samples, Trajectory, check, compare, load, open, train
+    from noisette.api import DataSpec, Run, Samples, Study, Trajectory, check, compare, load, open, study, train
 
 __version__ = "0.1.0"
-__all__ = ["DataSpec", "Run", "Samples", "Trajectory", "UserError", "check", "compare", "load", "open", "train"]
+__all__ = [
+    "DataSpec",
+    "Run",
+    "Samples",
+    "Study",
+    "Trajectory",
+    "UserError",
+    "check",
+    "compare",
+    "load",
+    "open",
+    "study",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,9 @@ run.report()
 
 from __future__ import annotations
 
+import textwrap
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from noisette.data import DataSpec, load
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.errors import UserError
 from noisette.experiment import build, runs
+from noisette.experiment import jobs as _jobs
 from noisette.experiment.config import Config, merge
 from noisette.tasks import check as _check
 from noisette.tasks import doctor as _doctor
@@ -27,6 +29,7 @@ from noisette.tasks import evaluate as _evaluate
 from noisette.tasks import explain
 from noisette.tasks import generate as _generate
 from noisette.tasks import interpolate as _interpolate
+from noisette.tasks import study as _study
 from noisette.tasks import train as _train
 from noisette.tasks.generate import Frame
 from noisette.views import bundle as _bundle
@@ -36,6 +39,7 @@ from noisette.views import export, figures
 from noisette.views import notebook as _notebook
 from noisette.views import pdf as _pdf
 from noisette.views import report as _report
+from noisette.views import study as _study_views
 from noisette.views.material import Material
 
 Watcher = Callable[[_train.TrainStep], None]
@@ -256,6 +260,96 @@ def compare(*given: Run | str | Path, out: str | Path | None = None, pdf: bool =
     return _printed(_comparison.compare(opened, out), pdf)
 
 
+class Study:
+    """A study's folder: `path`, what was found, and its pages. print() gives the findings."""
+
+    def __init__(self, folder: _jobs.Folder):
+        self._folder = folder
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.path)!r})"
+
+    def __str__(self) -> str:
+        return "\n\n".join(textwrap.fill(line, 110) for line in self.findings)
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    @property
+    def report(self) -> Path:
+        """The page with the table, the pictures and the figures."""
+        return self._folder.report_path
+
+    @property
+    def results(self) -> list[_study.Result]:
+        """One for each setting, seed and way of sampling."""
+        return _study.results(self.path)
+
+    @property
+    def findings(self) -> list[str]:
+        """The answer to the study's question in sentences that the numbers bear."""
+        return list(self._told().found.answer)
+
+    def picture(self) -> Image:
+        """The same seeds drawn by every setting, a row each; a notebook shows it as it is. Raises UserError."""
+        return _study_views.sheet(self._told().units)
+
+    def _told(self) -> _study_views.Told:
+        return _study_views.Told(self._folder, self._folder.read(), self.results)
+
+
+def study(
+    what: str,
+    *,
+    data: str | Path | Sequence[str | Path] = (),
+    budget: str | None = None,
+    seeds: int | None = None,
+    samples: int | None = None,
+    features: str | None = None,
+    values: Sequence[str] = (),
+    of: str | Path | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Study:
+    """Answers a question by trying, as `noisette study` does; what was interrupted goes on with the same call.
+
+    Args:
+        what: the name of a study, a .toml file, or the folder of a study that was begun.
+        data: other data than the study's own; several for a study that compares data.
+        budget: quick | standard | long.
+        seeds, samples: runs of each setting, and how many samples of each are measured; as the budget says when None.
+        features: what samples are compared by; as the study says when None.
+        values: other values of factors, as "T=100,200".
+        of: for best-of, the folder of an earlier study.
+        out: the folder; runs/study-NAME when None.
+        settings: of a run, on top of the study's own.
+
+    Raises:
+        UserError: no such study, choice or setting; data that cannot be read.
+    """
+    from noisette.tasks import study_queue, study_start  # Optuna takes half a second to import
+
+    sources = [data] if isinstance(data, str | Path) else list(data)
+    folder, wanted = study_start.asked(
+        what,
+        data=[str(source) for source in sources],
+        budget=budget,
+        seeds=seeds,
+        samples=samples,
+        features=features,
+        values=values,
+        of=Path(of) if of else None,
+        out=Path(out) if out else None,
+        given=merge({}, settings or {}),
+    )
+    study_start.begin(folder, wanted)
+    with _train.stop_on_signals() as stopped:
+        study_queue.work(folder, study_queue.database(folder, None), stopped, lambda *doing: None, lambda job: None)
+    _study_views.report(folder.path)
+    return Study(folder)
+
+
 def _printed(page: Path, pdf: bool) -> Path:
     return _pdf.write(page)[0] if pdf else page
 
@@ -269,6 +363,7 @@ __all__ = [
     "DataSpec",
     "Run",
     "Samples",
+    "Study",
     "Trajectory",
     "UserError",
     "check",
@@ -276,5 +371,6 @@ __all__ = [
     "explain",
     "load",
     "open",
+    "study",
     "train",
 ]

@@ -32,6 +32,8 @@ def study(
     data: Annotated[list[str] | None, Parameter(negative=())] = None,
     budget: Literal["quick", "standard", "long"] | None = None,
     seeds: int | None = None,
+    samples: int | None = None,
+    features: str | None = None,
     values: Annotated[list[str] | None, Parameter(negative=())] = None,
     of: Path | None = None,
     out: Path | None = None,
@@ -57,6 +59,10 @@ def study(
         How long it may take: quick is a quarter of an hour at most on two cores. quick by default.
     seeds
         Runs of each setting; more of them later go on with the same study.
+    samples
+        How many are drawn to be measured, of each setting; as the budget says by default.
+    features
+        What samples are compared by: auto, inception, classifier, pixels.
     values
         Other values of a factor: --values T=100,200,500. More factors by giving it again.
     of
@@ -80,7 +86,20 @@ def study(
     if what == LIST:
         _list()
         return
-    folder, asked = _asked(what, data, budget, seeds, values, of, out, settings)
+    from noisette.tasks import study_start
+
+    folder, asked = study_start.asked(
+        what,
+        data=data or (),
+        budget=budget,
+        seeds=seeds,
+        samples=samples,
+        features=features,
+        values=values or (),
+        of=of,
+        out=out,
+        given=as_settings(settings),
+    )
     if worker:
         _work(folder, storage, search, minutes, os.getppid())
         return
@@ -104,47 +123,13 @@ def _list() -> None:
         print(f"{name:<20} {found.question}\n{'':<20} {runs}")
 
 
-def _asked(
-    what: str,
-    data: list[str] | None,
-    budget: str | None,
-    seeds: int | None,
-    values: list[str] | None,
-    of: Path | None,
-    out: Path | None,
-    settings: list[str] | None,
-) -> tuple[Folder, Study]:
-    """(the folder, the study as it is asked for)."""
-    from noisette.experiment import studies
-    from noisette.experiment.jobs import Folder, going_on
-
-    choices = {"data": data or (), "budget": budget, "seeds": seeds, "values": values or ()}
-    if (begun := Folder(Path(what))).exists:
-        if any((data, budget, values, of, out, settings)):
-            raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
-        return begun, studies.chosen(begun.read(), seeds=seeds)
-    asked = studies.chosen(studies.load(what), **choices, given=as_settings(settings))  # type: ignore[arg-type]
-    if bool(asked.takes) != (of is not None):
-        raise UserError(
-            f"{what}: it trains on what an earlier study found: --of runs/study-NAME"
-            if asked.takes
-            else f"{what}: --of is for studies that train on the fastest settings of another, best-of"
-        )
-    if of is not None:
-        from noisette.tasks.study import fastest
-
-        asked = going_on(asked, of, Folder(of).read(), fastest(of, asked.takes))
-    return Folder(out or Path("runs") / f"study-{asked.name}"), asked
-
-
 def _begin(folder: Folder, asked: Study) -> Study:
     """Looks at the study before anything is written, settles it in its folder, and says what will be done."""
     from noisette.experiment.jobs import jobs
-    from noisette.tasks import study_run
     from noisette.tasks.study import left
+    from noisette.tasks.study_start import begin
 
-    study_run.check(asked)
-    chosen = folder.settle(asked)
+    chosen = begin(folder, asked)
     every = len(jobs(chosen))
     done = every - len(left(folder, chosen))
     went = f", {done} of them done" if done else ""

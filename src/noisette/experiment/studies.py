@@ -238,6 +238,8 @@ def chosen(
     data: Sequence[str] = (),
     budget: str | None = None,
     seeds: int | None = None,
+    samples: int | None = None,
+    features: str | None = None,
     values: Sequence[str] = (),
     given: Mapping[str, Any] | None = None,
 ) -> Study:
@@ -247,6 +249,8 @@ def chosen(
         data: another source; where a factor compares data, one for each of its values.
         budget: quick | standard | long.
         seeds: runs of each setting; as the budget says when None.
+        samples: how many are measured of each; as the budget says when None.
+        features: what they are compared by, see noisette.tasks.judge.Judge.
         values: other values of factors that have a key, as "T=100,200".
         given: settings, nested, on top of the study's own.
 
@@ -261,6 +265,12 @@ def chosen(
     if seeds is not None and seeds < 1:
         raise UserError(f"--seeds must be 1 or more, not {seeds}")
     tree["seeds"] = seeds or study.seeds or study.budgets[tree["budget"]].seeds
+    if samples is not None:
+        if samples < 1:
+            raise UserError(f"--samples must be 1 or more, not {samples}")
+        tree["budgets"][tree["budget"]]["samples"] = samples
+    if features is not None:
+        tree["features"] = features
     tree["given"] = merge(study.given, given or {})
     for text in values:
         tree["factors"] = _with_values(tree["factors"], text)

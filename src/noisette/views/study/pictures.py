@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL.Image import Image
 
 from noisette.errors import UserError
 from noisette.experiment import ways
 from noisette.experiment.runs import Run
+from noisette.views.figures import grid, stacked
 from noisette.views.parts import Figure, Matrix, Picture, picture
 from noisette.views.study.units import Unit
 
@@ -51,6 +53,22 @@ def paths(found: Sequence[Unit], command: str) -> Shown:
         "the length of the noise on the way; lerp, the straight line, does not."
     )
     return [Figure([_matrix(head, rows)], caption, command)], failed
+
+
+def sheet(found: Sequence[Unit]) -> Image:
+    """One picture with a row for each setting, as `samples` or `paths` show it. Raises UserError: there is none."""
+    rows, failed = [], []
+    for unit in [unit for unit in found if unit.finished][:MOST]:
+        try:
+            x, _ = (_path if ways.is_path(unit.way) else _drawn)(unit, Run.open(unit.finished[0].run))
+        except UserError as error:
+            failed.append(str(error))
+            continue
+        rows.append(grid(x, columns=len(x), title=unit.name))
+    if not rows:
+        raise UserError(f"nothing can be shown yet: {'; '.join(failed) or 'no run is finished'}")
+    color = any(row.mode == "RGB" for row in rows)
+    return stacked([row.convert("RGB") for row in rows] if color else rows)
 
 
 def _matrix(head: Sequence[str], rows: dict[str, list[Picture | None]]) -> Matrix:

@@ -1,0 +1,69 @@
+"""From what a user asks for to a study in its folder, ready to be worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from noisette.errors import UserError
+from noisette.experiment import studies
+from noisette.experiment.jobs import Folder, going_on
+from noisette.experiment.studies import Study
+from noisette.tasks import study_run
+from noisette.tasks.study import fastest
+
+
+def asked(
+    what: str,
+    *,
+    data: Sequence[str] = (),
+    budget: str | None = None,
+    seeds: int | None = None,
+    samples: int | None = None,
+    features: str | None = None,
+    values: Sequence[str] = (),
+    of: Path | None = None,
+    out: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> tuple[Folder, Study]:
+    """(the folder, the study as it is asked for); nothing is written.
+
+    Args:
+        what: the name of a study, a .toml file, or the folder of a study that was begun.
+        data, budget, seeds, samples, features, values, given: see noisette.experiment.studies.chosen.
+        of: for best-of, the folder of the study whose fastest settings are trained on.
+        out: the folder; runs/study-NAME when None.
+
+    Raises:
+        UserError: no such study, choice or setting.
+    """
+    if (begun := Folder(Path(what))).exists:
+        if any((data, budget, samples, features, values, of, out, given)):
+            raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
+        return begun, studies.chosen(begun.read(), seeds=seeds)
+    chosen = studies.chosen(
+        studies.load(what),
+        data=data,
+        budget=budget,
+        seeds=seeds,
+        samples=samples,
+        features=features,
+        values=values,
+        given=given,
+    )
+    if bool(chosen.takes) != (of is not None):
+        raise UserError(
+            f"{what}: it trains on what an earlier study found: --of runs/study-NAME"
+            if chosen.takes
+            else f"{what}: --of is for studies that train on the fastest settings of another, best-of"
+        )
+    if of is not None:
+        chosen = going_on(chosen, of, Folder(of).read(), fastest(of, chosen.takes))
+    return Folder(out or Path("runs") / f"study-{chosen.name}"), chosen
+
+
+def begin(folder: Folder, study: Study) -> Study:
+    """Looks at a study before anything is written, and settles it in its folder. Raises UserError."""
+    study_run.check(study)
+    return folder.settle(study)
