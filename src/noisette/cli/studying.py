@@ -118,12 +118,18 @@ def _asked(
     from noisette.experiment import studies
     from noisette.experiment.jobs import Folder, going_on
 
-    choices = {"data": data or (), "budget": budget, "seeds": seeds, "values": values or ()}
     if (begun := Folder(Path(what))).exists:
         if any((data, budget, values, of, out, settings)):
             raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
         return begun, studies.chosen(begun.read(), seeds=seeds)
-    asked = studies.chosen(studies.load(what), **choices, given=as_settings(settings))  # type: ignore[arg-type]
+    asked = studies.chosen(
+        studies.load(what),
+        data=data or (),
+        budget=budget,
+        seeds=seeds,
+        values=values or (),
+        given=as_settings(settings),
+    )
     if bool(asked.takes) != (of is not None):
         raise UserError(
             f"{what}: it trains on what an earlier study found: --of runs/study-NAME"
