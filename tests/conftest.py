@@ -8,7 +8,7 @@ from pathlib import Path
 # Tests run side by side, one thread each; set before torch is imported, and for the commands they start.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import numpy as np
+import bright
 import pytest
 from tiny import tiny
 
@@ -23,14 +23,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.fixture(scope="session")
 def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 grey 8x8 images in two classes: a bright square in a corner, top left or bottom right."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 40, (60, 8, 8, 1), dtype=np.uint8)
-    y = np.arange(60) % 2
-    for image, label in zip(x, y, strict=True):
-        image[4 * label : 4 * label + 4, 4 * label : 4 * label + 4] += 180
-    path = tmp_path_factory.mktemp("data") / "squares.npz"
-    np.savez(path, x=x, y=y)
-    return path
+    return bright.squares(tmp_path_factory.mktemp("data") / "squares.npz", 60)
 
 
 @pytest.fixture(scope="session")

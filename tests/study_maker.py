@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import bright
 from tiny import TINY
 
 from noisette.experiment import studies
@@ -16,14 +16,8 @@ ACTIVATION = {"label": "activation", "key": "net.activation", "values": ["silu",
 
 
 def many(path: Path) -> Path:
-    """300 grey 8x8 images in two classes, a bright square top left or bottom right: enough to measure distances."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 40, (300, 8, 8, 1), dtype=np.uint8)
-    y = np.arange(300) % 2
-    for image, label in zip(x, y, strict=True):
-        image[4 * label : 4 * label + 4, 4 * label : 4 * label + 4] += 180
-    np.savez(path, x=x, y=y)
-    return path
+    """300 bright squares: enough to measure distances."""
+    return bright.squares(path, 300)
 
 
 def study_of(source: Path, **changes: Any) -> Study:

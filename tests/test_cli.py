@@ -11,26 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import flags, refused, run
 from PIL import Image
-from tiny import TINY
 
-from noisette.cli import dotted, main
+from noisette.cli import dotted
 from noisette.errors import UserError
 from noisette.experiment.runs import Run
-
-
-def run(*words: object, code: int = 0) -> None:
-    """A command in this process, which must exit with this code."""
-    try:
-        main([str(word) for word in words])
-        found = 0
-    except SystemExit as stop:
-        found = stop.code or 0
-    assert found == code
-
-
-def flags() -> list[str]:
-    return [w for s, values in TINY.items() for k, v in values.items() for w in (f"--{s}.{k}", str(v))]
 
 
 def test_help_does_not_import_torch() -> None:
@@ -105,11 +91,7 @@ def test_bad_input_is_one_line_and_exit_2(
         (["check", empty], "no image in it"),
         (["check", squares, "--minutes", "0"], "--minutes"),
     ]
-    for words, says in cases:
-        run(*words, code=2)
-        stdout, stderr = capsys.readouterr()
-        assert stderr.count("\n") == 1 and stderr.startswith("noisette: ") and says in stderr, (words, stderr)
-        assert not stdout, words
+    refused(cases, capsys)
     assert not (tmp_path / "never").exists()
 
 

@@ -6,20 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from commands import run
 from tiny import tiny
 
 import noisette as nt
-from noisette.cli import main
 from noisette.experiment.runs import Run
-
-
-def run(*words: object, code: int = 0) -> None:
-    try:
-        main([str(word) for word in words])
-        found = 0
-    except SystemExit as stop:
-        found = stop.code or 0
-    assert found == code
 
 
 def test_it_prints_a_finding_and_every_file(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,42 +6,21 @@ import json
 import re
 from pathlib import Path
 
+import bright
 import numpy as np
 import pytest
+from commands import flags, refused, run
 from tiny import TINY, TINY_GAN, tiny
 
-from noisette.cli import main
 from noisette.errors import UserError
 from noisette.experiment.runs import Run
 from noisette.tasks import train
 
 
-def run(*words: object, code: int = 0) -> None:
-    """A command in this process, which must exit with this code."""
-    try:
-        main([str(word) for word in words])
-        found = 0
-    except SystemExit as stop:
-        found = stop.code or 0
-    assert found == code
-
-
-def flags(tree: dict = TINY_GAN) -> list[str]:
-    sections = {name: values for name, values in tree.items() if isinstance(values, dict)}
-    return [w for s, values in sections.items() for k, v in values.items() for w in (f"--{s}.{k}", str(v))]
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """400 grey 8x8 images in two classes, a bright square top left or bottom right."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 40, (400, 8, 8, 1), dtype=np.uint8)
-    y = np.arange(400) % 2
-    for image, label in zip(x, y, strict=True):
-        image[4 * label : 4 * label + 4, 4 * label : 4 * label + 4] += 180
-    path = tmp_path_factory.mktemp("many") / "many.npz"
-    np.savez(path, x=x, y=y)
-    return path
+    return bright.squares(tmp_path_factory.mktemp("many") / "many.npz", 400)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +34,11 @@ def test_from_data_to_a_comparison(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     held = ["--data.held_out", 0.3]
-    run("check", many, "--kind", "gan", "--minutes", 1, *flags())
+    run("check", many, "--kind", "gan", "--minutes", 1, *flags(TINY_GAN))
     said = capsys.readouterr().out
     assert re.search(r"a GAN, its critic included, of [\d.]+ million parameters, told the classes", said)
     assert re.search(r"1 minutes +[\d,]+ images", said) and "None" not in said
-    run("train", many, "--kind", "gan", "--steps", 20, "--out", "runs/gan", *flags(), *held)
+    run("train", many, "--kind", "gan", "--steps", 20, "--out", "runs/gan", *flags(TINY_GAN), *held)
     said = capsys.readouterr().out
     assert re.search(r"Expects about [\d,]+ images/s in fp32: 160 images", said)
     text = Path("runs/gan/config.toml").read_text()
@@ -147,11 +126,7 @@ def test_what_does_not_concern_a_gan_is_one_line_and_exit_2(
         (["train", many, "--gan.lr", 1, *out], "concerns a GAN alone"),
         (["sample", trained.path, "--sampler", "one call"], "unknown sampler"),
     ]
-    for words, says in cases:
-        run(*words, code=2)
-        stdout, stderr = capsys.readouterr()
-        assert stderr.count("\n") == 1 and stderr.startswith("noisette: ") and says in stderr, (words, stderr)
-        assert not stdout, words
+    refused(cases, capsys)
     assert not (tmp_path / "never").exists()
 
 
@@ -173,9 +148,9 @@ def test_from_python(gan: Run, many: Path, tmp_path: Path) -> None:
     way = run.interpolate((0, 1), count=5)
     ends = run.sample(2, classes=["0"])
     assert np.abs(way.x[[0, -1]].astype(int) - ends.x).max() <= 1
-    for refused in (run.denoiser, run.trajectory):
+    for no_way in (run.denoiser, run.trajectory):
         with pytest.raises(UserError, match="a GAN"):
-            refused()
+            no_way()
     small = {"gan": TINY_GAN["gan"], "train": TINY["train"]}
     made = nt.train(many, kind="gan", steps=2, out=tmp_path / "made", settings=small)
     assert made.config.kind == "gan" and made.config.sample.at_once

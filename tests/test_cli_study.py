@@ -5,19 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from commands import run
 from study_maker import many, study_of
 
-from noisette.cli import main
 from noisette.experiment import studies
-
-
-def run(*words: object, code: int = 0) -> None:
-    try:
-        main([str(word) for word in words])
-        found = 0
-    except SystemExit as stop:
-        found = stop.code or 0
-    assert found == code
 
 
 @pytest.fixture(scope="module")

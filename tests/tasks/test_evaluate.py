@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import bright
 import numpy as np
 import pytest
 from tiny import tiny
@@ -23,14 +24,7 @@ ROW = {"metric", "value", "low", "high", "interval", "unit", "better", "n", "rea
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """600 grey 8x8 images in two classes, a bright square top left or bottom right."""
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 40, (600, 8, 8, 1), dtype=np.uint8)
-    y = np.arange(600) % 2
-    for image, label in zip(x, y, strict=True):
-        image[4 * label : 4 * label + 4, 4 * label : 4 * label + 4] += 180
-    path = tmp_path_factory.mktemp("many") / "squares.npz"
-    np.savez(path, x=x, y=y)
-    return path
+    return bright.squares(tmp_path_factory.mktemp("many") / "squares.npz", 600)
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 FEWEST = 100
 """Fewest rows on each side of any measure here."""
 
-_Z = 1.959963984540054
+Z = 1.959963984540054  # standard errors to either side of a 95 % interval
 _BLOCK = 1024
 
 
@@ -118,7 +118,7 @@ def _around(value: float, influence: Array) -> Estimate:
 
     For values that cannot be negative.
     """
-    half = _Z * float(influence.std(ddof=1)) / math.sqrt(len(influence))
+    half = Z * float(influence.std(ddof=1)) / math.sqrt(len(influence))
     how = "1.96 standard errors, influence of each sample; reference fixed"
     return Estimate(value, max(0.0, value - half), value + half, how)
 
@@ -143,7 +143,7 @@ def kid(reference: Array, samples: Array) -> Estimate:
 
 def _jackknife(value: float, without: Array, least: float = -math.inf, most: float = math.inf) -> Estimate:
     """value +- 1.96 standard errors, from the value without each one of the samples."""
-    half = _Z * float(without.std()) * math.sqrt(len(without) - 1)
+    half = Z * float(without.std()) * math.sqrt(len(without) - 1)
     how = "1.96 standard errors, jackknife over samples; reference fixed"
     return Estimate(value, max(least, value - half), min(most, value + half), how)
 
@@ -223,8 +223,8 @@ def _squares(a: Array, b: Array) -> Array:
 def wilson(hits: NDArray[np.bool_]) -> Estimate:
     """A share of independent samples with Wilson's interval, which also holds at 0 and 1."""
     n, p = len(hits), float(hits.mean())
-    middle = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * math.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    middle = (p + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z * math.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2)) / (1 + Z**2 / n)
     low, high = max(0.0, middle - half) if p > 0 else 0.0, min(1.0, middle + half) if p < 1 else 1.0
     return Estimate(p, low, high, "Wilson, over samples; reference fixed")
 

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped]
 
+from noisette.metrics.distances import Z
+
 LEVEL = 0.05
 """The chance, over all differences that are looked at together, that even one is called real and is none."""
 
@@ -27,8 +29,6 @@ PRIOR = 4.0
 fooled sooner by one setting that is noisier than the others. With 4, by simulation, the chance of a false difference
 stays at 5 % where one setting spreads three times as widely as the rest; four times as widely, with two seeds, it is
 6.5 %."""
-
-Z = 1.959963984540054
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisette.metrics.distances import Estimate, wilson
+from noisette.metrics.distances import Estimate, Z, wilson
 
 Array = NDArray[np.float64]
 
@@ -41,7 +41,6 @@ FEWEST_SAMPLES = 30
 SHARE = 0.05
 """Share of copies, beyond that of unseen images, that makes a model one that copies."""
 
-_Z = 1.959963984540054
 _ELEMENTS = 2**22  # numbers in a block of rows: 32 MB
 
 
@@ -211,7 +210,7 @@ def _closer(near: Array, far: Array, level: float = 0.05) -> Estimate:
         return float((near < np.quantile(far, min(max(q, 0.0), 1.0))).mean())
 
     inside = wilson(near < np.quantile(far, level))
-    value, slack = inside.value, _Z * math.sqrt(level * (1 - level) / len(far))
+    value, slack = inside.value, Z * math.sqrt(level * (1 - level) / len(far))
     low = value - math.hypot(value - inside.low, value - share(level - slack))
     high = value + math.hypot(inside.high - value, share(level + slack) - value)
     how = "Wilson over samples, with the rank of the quantile among unseen images"
@@ -225,7 +224,7 @@ def _before(a: Array, b: Array) -> Estimate:
     of_b = (np.searchsorted(sorted_a, b, "left") + np.searchsorted(sorted_a, b, "right")) / (2 * len(a))
     value = float(of_a.mean())
     variance = sum(float(part.var(ddof=1)) / len(part) if len(part) > 1 else 0.25 for part in (of_a, of_b))
-    half = _Z * math.sqrt(variance)
+    half = Z * math.sqrt(variance)
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), "DeLong, over samples and unseen images")
 
 

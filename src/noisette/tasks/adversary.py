@@ -27,7 +27,7 @@ from noisette.experiment.runs import Checkpoint, Shape
 from noisette.nets.gan import Generator
 from noisette.tasks.measure import PATIENCE, SHARE, Settled, activations
 from noisette.tasks.race import race
-from noisette.tasks.trainer import must_be_finite
+from noisette.tasks.trainer import follow, must_be_finite
 
 
 @dataclass(frozen=True)
@@ -207,19 +207,12 @@ class Adversary:
         drawn_here = generator(self.config.train.seed, self.step, purpose="z", device=self.device)
         z = torch.randn(len(batch.x), self.config.gan.z, generator=drawn_here, device=self.device)
         means, squares = self.duel.update(batch, z, self.step, self.curve)
-        self._average()
+        follow(self.ema, self.model.generator, self.config.gan.ema, self.step)
         self.step += 1
         self.images += len(batch.x)
         self.window.add(means, squares)
         self.window.busy += time.perf_counter() - begun
         return float(means[0])
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """EMA of the generator; its decay warms up, so that the first noisy steps are forgotten."""
-        decay = min(self.config.gan.ema, (1 + self.step) / (10 + self.step))
-        averaged, weights = list(self.ema.parameters()), list(self.model.generator.parameters())
-        torch._foreach_lerp_(averaged, weights, 1 - decay)
 
     # --- looking at it ---
 

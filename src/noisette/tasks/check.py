@@ -6,16 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from noisette.data import load
 from noisette.data.inspect import statistics
 from noisette.data.inspect import warnings as data_warnings
-from noisette.data.spec import DataSpec
 from noisette.experiment import build
 from noisette.experiment.config import Config, merge
 from noisette.experiment.runs import Shape
 from noisette.tasks import machine
 from noisette.tasks.estimate import Estimate, estimate
-from noisette.tasks.train import decided, looks, shape_of
+from noisette.tasks.train import decided, looks, planned
 
 FEW_EPOCHS = 5.0
 
@@ -47,10 +45,7 @@ def check(
 
     Nothing is written but the cache: decoded images, and what the trial found.
     """
-    data = load(DataSpec(**build.data_settings(source, recipe, settings).model_dump()), progress)
-    shape = shape_of(data)
-    config = build.resolve(shape, recipe, merge(settings, {"data.source": source, "train.minutes": minutes}))
-    build.check(config, shape)
+    data, shape, config = planned(source, merge(settings, {"train.minutes": minutes}), recipe, progress)
     with machine.same_threads():
         settled = decided(config, shape, patient=False)
     resident = machine.resident(build.device(config.train.device))

@@ -17,6 +17,7 @@ from noisette.experiment import build
 from noisette.experiment.jobs import Folder, Job, Setting, jobs, settings
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
+from noisette.metrics.distances import Z
 from noisette.tasks.shards import SHARD
 
 NUMBERS: dict[str, tuple[str, str, str]] = {
@@ -77,8 +78,6 @@ MEASURED = "study"
 REACHED = 0.1
 """A class is reached where at least this part of its even share of the samples is read as it with confidence: one
 misread sample reaches no class."""
-
-Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -242,7 +241,7 @@ class _Read:
 
 def terminal_signal(run: Run) -> float | None:
     """The share of signal that a run's schedule leaves at its end; None for a model without one."""
-    if getattr(run.config, "kind", "diffusion") != "diffusion":
+    if run.config.kind != "diffusion":
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", TerminalSignalWarning)

@@ -10,13 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noisette.data import load
-from noisette.data.spec import DataSpec
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError, nearest
 from noisette.experiment import build, ways
-from noisette.experiment.config import merge
 from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, Job, jobs
 from noisette.experiment.runs import Run
@@ -137,11 +134,11 @@ def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -
     for using in ((),) * ("" in missing) + (drawn,) * bool(drawn):
         if metrics:
             evaluate(run, how["samples"], metrics, using, study.features, seed=how["seed"], progress=progress)
-    model, _ = build.trained(run)
     asked = [measure for measure in study.measure if measure in study_measures.MEASURES]
     found: dict[str, dict[str, Any]] = {way: {} for way in missing}
     whole: dict[str, Any] = {}
-    if isinstance(model, NetDenoiser):
+    own = asked or any(ways.is_path(way) for way in missing)
+    if own and isinstance(model := build.trained(run)[0], NetDenoiser):
         data = build.data(run)
         judge = Judge(data, run.config.data, study.features, progress)
         whole = study_measures.whole(run, model, data, asked, progress).told()
@@ -171,10 +168,7 @@ def check(study: Study) -> None:
         return  # what was trained before was looked at before
     for job in jobs(study, seeds=[0]):
         source, settings = source_of(job)
-        data = load(DataSpec(**build.data_settings(source, study.recipe or None, settings).model_dump()))
-        shape = train.shape_of(data)
-        config = build.resolve(shape, study.recipe or None, merge(settings, {"data.source": source}))
-        build.check(config, shape)
+        _, shape, config = train.planned(source, settings, study.recipe or None)
         for way in job.ways:
             if way and not ways.is_path(way):
                 build.check(config.changed({"sample": ways.settings_of(way)}, f"{study.name}: {way}"), shape)

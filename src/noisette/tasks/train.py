@@ -82,6 +82,20 @@ def shape_of(data: ImageData) -> Shape:
     return Shape(channels, height, width, data.classes if data.labels is not None else ())
 
 
+def planned(
+    source: str,
+    settings: Mapping[str, Any],
+    recipe: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[ImageData, Shape, Config]:
+    """(the data, their shape, the full settings of a run on them), all looked at. Raises UserError."""
+    data = load(DataSpec(**build.data_settings(source, recipe, settings).model_dump()), progress)
+    shape = shape_of(data)
+    config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
+    build.check(config, shape)
+    return data, shape, config
+
+
 def start(
     source: str,
     settings: Mapping[str, Any],
@@ -103,10 +117,7 @@ def start(
     """
     if out and Path(source).is_dir() and Path(out).resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{out}: lies inside the data, and would be read as data next time: choose another --out")
-    data = load(DataSpec(**build.data_settings(source, recipe, settings).model_dump()), progress)
-    shape = shape_of(data)
-    config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
-    build.check(config, shape)
+    data, shape, config = planned(source, settings, recipe, progress)
     if config.train.tensorboard:
         board.need()
     if config.train.eval_every and len(data.train) < 2 * FEWEST:

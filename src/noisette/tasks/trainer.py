@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from noisette.data import ImageData
 from noisette.data.stream import Stream, generator
@@ -63,6 +63,13 @@ def by_time(t: Tensor, simple: Tensor) -> Tensor:
 
 def bin_means(by_t: Tensor) -> list[float | None]:
     return [round(float(s / n), 6) if n else None for s, n in by_t.T]
+
+
+@torch.no_grad()
+def follow(average: nn.Module, net: nn.Module, decay: float, step: int) -> None:
+    """EMA of the weights after `step` steps; its decay warms up, so that the first noisy steps are forgotten."""
+    decay = min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - decay)
 
 
 def must_be_finite(what: str, value: float, step: int, index: Tensor) -> None:
@@ -165,7 +172,7 @@ class Trainer:
         self.curve = rate_curve(optim, progress)
         self.optimiser.step(self.curve)
         self.worker.refresh()
-        self._average()
+        follow(self.ema, self.model, optim.ema, self.step)
         self.step += 1
         self.images += n
         self.window.add(total, norm, by_time(t, each))
@@ -181,13 +188,6 @@ class Trainer:
             return None
         dropped = torch.rand(n, generator=self._generator("labels")) < self.config.train.label_dropout
         return labels.masked_fill(dropped.to(labels.device, non_blocking=labels.is_cuda), len(self.shape.classes))
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        """EMA of the weights; its decay warms up, so that the first noisy steps are forgotten."""
-        decay = min(self.config.optim.ema, (1 + self.step) / (10 + self.step))
-        averaged, weights = list(self.ema.parameters()), list(self.model.parameters())
-        torch._foreach_lerp_(averaged, weights, 1 - decay)
 
     # --- looking at it ---
 

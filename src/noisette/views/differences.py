@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from noisette.experiment.config import ONE_CALL
+from noisette.metrics.distances import Z
 from noisette.metrics.effects import holm
-from noisette.views.scores import REAL_NAMES, Score, Z, order
+from noisette.views.scores import REAL_NAMES, Score, order
 
 WARNINGS = ("memory_closer", "memory_copied")
 """Metrics that warn of something and rank nothing: they stand side by side and are not tested."""

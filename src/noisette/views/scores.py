@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from noisette.metrics.distances import Z
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -75,9 +77,6 @@ METRICS = {
     ),
 }
 """In the order in which they are shown. One that is not here is shown under its own name, after these."""
-
-Z = 1.959964
-"""Standard errors to either end of a 95 % interval."""
 
 REAL_NAMES = {"held_out": "held-out pictures", "train": "training pictures"}
 SHARES = ("share", "%")

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from noisette.metrics.distances import Z
 from noisette.views import commands, words
-from noisette.views.scores import REAL_NAMES, Score, Z, best_first, names
+from noisette.views.scores import REAL_NAMES, Score, best_first, names
 
 HEADLINES = ("fid", "kid")
 """What the summary speaks of: the first of these that was measured."""
