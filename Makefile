@@ -34,4 +34,4 @@ clean:  ## remove the environment and caches; runs stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
 notebooks: dev  ## the .ipynb of notebooks/*.py, without outputs
-	@$(BIN)/jupytext --quiet --to ipynb notebooks/*.py
+	@$(BIN)/jupytext --quiet --update --to ipynb notebooks/*.py

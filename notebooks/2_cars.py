@@ -22,6 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import noisette as nt
+from noisette.views import health
 
 SCALE = os.environ.get("NOISETTE_NOTEBOOK", "standard")
 TINY = SCALE == "tiny"
@@ -31,10 +32,23 @@ DATA = CARS or "digits"
 SIZE = 8 if TINY else 32
 OUT = Path(os.environ.get("NOISETTE_OUT", "runs/notebook-2"))
 NET = {"net.channels": 8, "net.multipliers": [1], "net.groups": 4, "net.patch": 1, "train.batch": 8} if TINY else {}
-COMMON = {"budget": BUDGET, "data": [DATA]}
-BASE = {**NET, "data.image_size": SIZE, "train.steps": 4} if TINY else {"data.image_size": SIZE}
-if TINY:
-    COMMON |= {"samples": 100, "seeds": 1, "features": "pixels"}
+BASE = {**NET, "data.image_size": SIZE, "train.images": 32} if TINY else {"data.image_size": SIZE}
+SMALL = {"samples": 100, "seeds": 1, "features": "pixels"} if TINY else {}
+FEW = {
+    "timesteps": ["T=20,40"],
+    "image-size": ["size=8,12", "at=equal images"],
+    "batch-size": ["at=equal images"],
+    "activations": ["activation=relu,silu"],
+    "losses": ["loss=l2,l1"],
+}
+
+
+def study(name, but=None):
+    """The study of this name on the cars; but: a setting that it tries itself."""
+    settings = {key: value for key, value in BASE.items() if key != but}
+    values = FEW[name] if TINY else []
+    return nt.study(name, data=DATA, budget=BUDGET, out=OUT / name, settings=settings, values=values, **SMALL)
+
 
 # %% [markdown]
 # ## The parameters
@@ -60,7 +74,7 @@ run.sample(16).picture()
 # with betas scaled to T.
 
 # %%
-t = nt.study("timesteps", out=OUT / "timesteps", settings=BASE, **COMMON)
+t = study("timesteps")
 print(t)
 
 # %%
@@ -70,9 +84,7 @@ t.picture()
 # ## IMG_SIZE: 16, 32, 64, 128
 
 # %%
-sizes = {"values": ["image size=8,12"]} if TINY else {}
-without = {k: v for k, v in BASE.items() if k != "data.image_size"}
-size = nt.study("image-size", out=OUT / "image-size", settings=without, **COMMON, **sizes)
+size = study("image-size", but="data.image_size")
 print(size)
 
 # %%
@@ -82,9 +94,7 @@ size.picture()
 # ## BATCH_SIZE: 64, 128, 256
 
 # %%
-batch = nt.study(
-    "batch-size", out=OUT / "batch-size", settings={k: v for k, v in BASE.items() if k != "train.batch"}, **COMMON
-)
+batch = study("batch-size", but="train.batch")
 print(batch)
 
 # %% [markdown]
@@ -101,7 +111,7 @@ print(batch)
 # ReLU have a corner and cost least.
 
 # %%
-activations = nt.study("activations", out=OUT / "activations", settings=BASE, **COMMON)
+activations = study("activations")
 print(activations)
 
 # %% [markdown]
@@ -111,20 +121,15 @@ print(activations)
 # are L2 near zero and L1 far from it.
 
 # %%
-losses = nt.study("losses", out=OUT / "losses", settings=BASE, **COMMON)
+losses = study("losses")
 print(losses)
 
 # %% [markdown]
 # ## The two fastest settings, trained on
 
 # %%
-best = nt.study(
-    "best-of",
-    of=OUT / "batch-size",
-    out=OUT / "best-of",
-    budget=BUDGET,
-    **({"settings": {"train.steps": 8}} if TINY else {}),
-)
+more = {"settings": {"train.images": 32}} if TINY else {}
+best = nt.study("best-of", of=OUT / "batch-size", out=OUT / "best-of", budget=BUDGET, **more)
 print(best)
 
 # %%
@@ -148,7 +153,7 @@ plt.show()
 # colours come first, edges last. The study of the image size above says how quality changes with it, in numbers.
 
 # %%
-print(run.doctor(36 if TINY else 64))
+print("\n".join(health.lines(run.doctor(36 if TINY else 64))))
 
 # %% [markdown]
 # ## Strengths and limits

@@ -40,6 +40,7 @@ BUDGET = {"tiny": "quick", "standard": "quick", "long": "standard"}[SCALE]
 OUT = Path(os.environ.get("NOISETTE_OUT", "runs/notebook-5"))
 NET = {"net.channels": 8, "net.multipliers": [1], "net.groups": 4, "net.patch": 4, "train.batch": 8} if TINY else {}
 STUDY = {"settings": {**NET, "train.steps": 4}, "samples": 100, "seeds": 1, "features": "pixels"} if TINY else {}
+FEW = {"values": ["steps=2,5"]} if TINY else {}
 
 # %% [markdown]
 # ## Part 1: the U-Net
@@ -99,7 +100,8 @@ plt.show()
 run.sample(36).picture()
 
 # %%
-rows = run.evaluate(100 if TINY else 1000, metrics=("fid", "prdc", "clear"))
+judged = {"metrics": ("fid",), "features": "pixels"} if TINY else {"metrics": ("fid", "prdc", "clear")}
+rows = run.evaluate(100 if TINY else 1000, **judged)
 for row in rows:
     if row["real"] is None and row["value"] is not None and row["reference"] in (None, "train"):
         print(f"{row['metric']:10s} {row['value']:.3f}  ({row['low']:.3f} to {row['high']:.3f})")
@@ -128,7 +130,7 @@ struggle = nt.study("loss-by-timestep", budget=BUDGET, out=OUT / "loss-by-timest
 print(struggle)
 
 # %%
-answer, figures = run.explain("levels")
+answer, figures = run.explain("loss")
 print(answer)
 
 # %% [markdown]
@@ -170,8 +172,7 @@ else:
     print("Set CIFAR to cifar10, or to an .npz file with its images, to run this part.")
 
 # %%
-if CIFAR:
-    display(both.picture())  # noqa: F821 - Jupyter's own
+both.picture() if CIFAR else None
 
 # %% [markdown]
 # ## DDIM
@@ -180,7 +181,7 @@ if CIFAR:
 # few are enough?
 
 # %%
-ddim = nt.study("samplers", budget=BUDGET, out=OUT / "samplers", **STUDY)
+ddim = nt.study("samplers", budget=BUDGET, out=OUT / "samplers", **STUDY, **FEW)
 print(ddim)
 
 # %%

@@ -161,6 +161,16 @@ def test_choices() -> None:
     assert [s.settings["objective"]["distance"] for s in settings(losses)] == ["l2", "my_module:my_loss"]
 
 
+def test_fewer_of_the_own_values() -> None:
+    study = small(factors=[*SMALL["factors"], TABLE])
+    found = studies.chosen(study, values=["table=scaled", "T=20"])
+    assert [s.label for s in settings(found)] == ["T=20, scaled"]
+    with pytest.raises(UserError, match='table: no value "no" here; one of scaled, raw'):
+        studies.chosen(study, values=["table=no"])
+    with pytest.raises(UserError, match="FACTOR is one of T, table"):
+        studies.chosen(study, values=["tabel=raw"])
+
+
 def test_data_to_compare() -> None:
     study = studies.known()["datasets"]
     found = studies.chosen(study, data=["digits", "some/photos/"])
@@ -269,5 +279,7 @@ def test_going_on_with_the_fastest(tmp_path: Path) -> None:
     assert made.continues == str(tmp_path) and made.recipe == "small-grey" and made.seeds == 2
     assert [job.name for job in jobs(made)][:2] == ["T-10-raw-seed-0", "T-20-scaled-seed-0"]
     assert jobs(made)[0].settings["train"] == {"images": 60000, "seed": 0}
+    shorter = going_on(studies.chosen(study, given={"train": {"steps": 3}}), tmp_path, earlier, settings(earlier)[:2])
+    assert jobs(shorter)[0].settings["train"] == {"steps": 3, "seed": 0}
     with pytest.raises(UserError, match=r"leave out train\.batch"):
         going_on(studies.chosen(study, given={"train": {"batch": 3}}), tmp_path, earlier, settings(earlier)[:2])

@@ -166,6 +166,8 @@ def test_one_seed_says_that_luck_is_not_known() -> None:
     assert found.answer[-1].startswith("1 seed: the luck of training is not known.")
     bare = said(told(made({"linear": [7.3], "cosine": [4.2]})))
     assert "beat" not in bare and "1 seed: the luck of training is not known." in bare
+    assert "4.2 with cosine, 7.3 with linear; what another would give is not known." in bare
+    assert "beyond the noise" not in bare
 
 
 def test_what_was_not_measured_is_said_and_nothing_else() -> None:

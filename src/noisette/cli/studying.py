@@ -64,7 +64,7 @@ def study(
     features
         What samples are compared by: auto, inception, classifier, pixels.
     values
-        Other values of a factor: --values T=100,200,500. More factors by giving it again.
+        Other values of a factor, or fewer: --values T=100,200 --values table=scaled.
     of
         For best-of: the folder of the study whose fastest settings are trained on.
     out

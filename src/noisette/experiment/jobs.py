@@ -212,10 +212,9 @@ def going_on(study: Study, folder: Path, earlier: Study, found: Sequence[Setting
     """A study that `takes` some, as one that trains these settings of an earlier study on, from its runs.
 
     Raises:
-        UserError: settings on top of it: those of the earlier runs stand.
+        UserError: settings on top of it other than how long: those of the earlier runs stand.
     """
-    if study.given:
-        first = next(iter(flat(study.given)))
+    if first := next((key for key in flat(study.given) if key.removeprefix("train.") not in BUDGETS), None):
         raise UserError(f"{study.name}: the settings of the earlier runs stand: leave out {first}")
     values = []
     for setting in found:

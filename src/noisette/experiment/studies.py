@@ -251,7 +251,8 @@ def chosen(
         seeds: runs of each setting; as the budget says when None.
         samples: how many are measured of each; as the budget says when None.
         features: what they are compared by, see noisette.tasks.judge.Judge.
-        values: other values of factors that have a key, as "T=100,200".
+        values: other values of factors that have a key, as "T=100,200", or which of a factor's own values to keep,
+            by their labels, as "table=scaled".
         given: settings, nested, on top of the study's own.
 
     Raises:
@@ -278,12 +279,21 @@ def chosen(
 
 
 def _with_values(factors: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    label, equals, listed = text.partition("=")
-    able = [factor["label"] for factor in factors if factor["key"]]
-    if not equals or label.strip() not in able:
-        raise UserError(f'"{text}": values are written FACTOR=VALUE,VALUE, where FACTOR is one of {", ".join(able)}')
-    new = [value_of(value.strip()) for value in listed.split(",")]
-    return [{**factor, "values": new} if factor["label"] == label.strip() else factor for factor in factors]
+    label, equals, listed = (part.strip() for part in text.partition("="))
+    labels = [factor["label"] for factor in factors]
+    if not equals or label not in labels:
+        raise UserError(f'"{text}": values are written FACTOR=VALUE,VALUE, where FACTOR is one of {", ".join(labels)}')
+    asked = [value.strip() for value in listed.split(",")]
+    return [{**factor, "values": _values(factor, asked)} if factor["label"] == label else factor for factor in factors]
+
+
+def _values(factor: dict[str, Any], asked: Sequence[str]) -> list[Any]:
+    """A factor's own values by their labels; where it has a key, new ones too."""
+    own = {value["label"]: value for value in factor["values"]}
+    unknown = [text for text in asked if text not in own]
+    if unknown and not factor["key"]:
+        raise UserError(f'{factor["label"]}: no value "{unknown[0]}" here; one of {", ".join(own)}')
+    return [own[text] if text in own else value_of(text) for text in asked]
 
 
 def _with_data(study: Study, tree: dict[str, Any], data: Sequence[str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError, nearest
 from noisette.experiment import build, ways
+from noisette.experiment.config import BUDGETS
 from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, Job, jobs
 from noisette.experiment.runs import Run
@@ -74,7 +75,7 @@ def _trained(folder: Folder, study: Study, job: Job, run: Run | None, stopped: S
     if run is None:
         shutil.rmtree(path, ignore_errors=True)  # the beginning of one that was killed
         if study.continues:
-            run = _taken_on(Folder(Path(study.continues)), study, job, path)
+            run = _taken_on(Folder(Path(study.continues)), job, path)
         else:
             source, settings = source_of(job)
             run, data = train.start(source, settings, study.recipe or None, path)
@@ -100,7 +101,7 @@ def source_of(job: Job) -> tuple[str, dict[str, Any]]:
     return data.pop("source"), {**job.settings, "data": data}
 
 
-def _taken_on(earlier: Folder, study: Study, job: Job, path: Path) -> Run:
+def _taken_on(earlier: Folder, job: Job, path: Path) -> Run:
     """A copy of a finished run of another study, with the budget of this one on top."""
     source = Run.open(earlier.run(job))
     if not source.finished:
@@ -108,7 +109,8 @@ def _taken_on(earlier: Folder, study: Study, job: Job, path: Path) -> Run:
     copy = path.with_name(f".taking-{path.name}")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("eval", "report.html", ".lock"))
-    train.continued(Run.open(copy), study.chosen.train).update_meta(**{MEASURED: {}})
+    more = {name: value for name, value in job.settings["train"].items() if name in BUDGETS}
+    train.continued(Run.open(copy), more).update_meta(**{MEASURED: {}})
     copy.rename(path)
     return Run.open(path)
 

@@ -33,6 +33,8 @@ def ranking(made: Claims, key: str, baseline: str = "") -> list[str]:
     mine = made.of(key)
     if not mine:
         return text
+    if all(c.effect.low is None for c in mine):
+        return [*text, _lone(made, mine, key)]
     if len(mine) == 1:
         return [*text, _pair(mine[0])]
     base = _base(mine, baseline) if baseline else None
@@ -46,6 +48,13 @@ def _apart(made: Claims, key: str) -> str:
     if not alike:
         return f"{name} does not compare between these {len(parts)} settings: {why} each."
     return f"{name} does not compare between all {sum(map(len, parts))} settings ({why}), only {'; '.join(alike)}."
+
+
+def _lone(made: Claims, mine: Sequence[Claim], key: str) -> str:
+    """Of one training each, in a number that has no error of its own."""
+    first, last = _ends(made, mine, key)
+    ends = f"{value(made, key, first)} with {first.name}, {value(made, key, last)} with {last.name}"
+    return f"{capital(of.about(key)[0])} of 1 training each: {ends}; what another would give is not known."
 
 
 def _pair(claim: Claim) -> str:
