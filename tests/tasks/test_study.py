@@ -102,6 +102,14 @@ def test_a_class_is_reached_by_a_tenth_of_its_share() -> None:
     assert study._drawn([row], 1, "x")[0]["classes_reached"] == 2
 
 
+def test_samples_that_are_all_read_as_one_class_have_no_clear_share() -> None:
+    row = {"metric": "clear", "value": 1.0, "low": 0.98, "high": 1.0, "label": "x", "checkpoint": 1, "n": 200}
+    noise = study._drawn([{**row, "detail": {"by_class": {"1": 0, "8": 199, "9": 1}}}], 1, "x")
+    assert "clear" not in noise[0] and "clear" not in noise[1] and noise[0]["classes_reached"] == 1
+    good = study._drawn([{**row, "detail": {"by_class": {"1": 50, "8": 100, "9": 50}}}], 1, "x")
+    assert good[0]["clear"] == 1.0 and good[0]["classes_reached"] == 3
+
+
 def test_another_protocol_is_no_result(source: Path, trained: Run, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "study", source)
     run = measured(folder, trained, "silu-seed-0", 0.0)

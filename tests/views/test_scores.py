@@ -91,6 +91,13 @@ def test_the_summary_says_how_good_and_how_sure() -> None:
     assert "newest checkpoint" not in text
 
 
+def test_a_reader_that_says_one_thing_of_everything_is_not_believed() -> None:
+    rows = [r for r in evaluations.drawn("ddim:50") if r["metric"] == "clear"]
+    assert "noise is read so too" not in told(rows)
+    rows[0] = {**rows[0], "detail": {**rows[0]["detail"], "by_class": {"3": 2, "8": 2000}}}
+    assert "nearly all of them are read as 8, and noise is read so too" in told(rows)
+
+
 def test_the_floor_has_the_same_reference_and_about_the_same_n() -> None:
     now = verdicts.current(scores.read([{"rows": evaluations.whole()["rows"]}]))
     head = verdicts.headline(now)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,10 @@ PAIRS = 12
 
 GRADED = 36
 """Courses grade by how many of 36 samples are clear."""
+
+ALONE = 0.95
+"""The share of clear samples in one class from which on their number means nothing: a reader has to say something of
+noise too, and is often sure of it, but always of the same class."""
 
 
 def row(metric: str, found: Estimate | None, base: Row, **more: Any) -> Row:
@@ -165,6 +169,14 @@ def clear(probabilities: Features, classes: Sequence[str], labels: NDArray[np.in
         }
         rows.append(row("asked", distances.wilson(right), base, detail={"wrong_by_class": wrong}))
     return rows
+
+
+def alone(by_class: Mapping[str, int]) -> str | None:
+    """The class that nearly all clear samples are read as, where there are several; else None."""
+    most = max(by_class, key=lambda name: by_class[name], default=None)
+    if most is None or len(by_class) < 2 or by_class[most] < ALONE * max(1, sum(by_class.values())):
+        return None
+    return most
 
 
 def memory(found: Memory, space: str, numbers: NDArray[np.int64], base: Row) -> list[Row]:

@@ -18,6 +18,7 @@ from noisette.experiment.jobs import Folder, Job, Setting, jobs, settings
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
 from noisette.metrics.distances import Z
+from noisette.tasks.rows import alone
 from noisette.tasks.shards import SHARD
 
 NUMBERS: dict[str, tuple[str, str, str]] = {
@@ -300,6 +301,9 @@ def _drawn(rows: Sequence[Mapping[str, Any]], checkpoint: int, way: str) -> Foun
             numbers |= _cost(row)
         if metric == "clear" and value is not None:
             numbers["classes_reached"] = _reached(row)
+            if alone(row.get("detail", {}).get("by_class", {})):
+                del numbers["clear"]
+                errors.pop("clear", None)
         if metric == "fid" and value is not None and (floor := _floor(rows, row)):
             numbers["fid_ratio"] = value / floor
             errors |= {"fid_ratio": errors["fid"] / floor} if "fid" in errors else {}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisette.metrics.distances import Z
+from noisette.tasks.rows import alone
 from noisette.views import commands, words
 from noisette.views.scores import REAL_NAMES, Score, best_first, names
 
@@ -167,6 +168,8 @@ def reading(found: Sequence[Score]) -> str:
     ]
     if asked:
         text += f"; {asked[0].text()} show the class that was asked for"
+    if one := alone(clear[0].detail.get("by_class", {})):
+        text += f". But nearly all of them are read as {one}, and noise is read so too: that says nothing of them"
     return text + "."
 
 
