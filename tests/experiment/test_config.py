@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from noisette.errors import UserError
-from noisette.experiment import build
+from noisette.experiment import build, recipes
 from noisette.experiment.config import Config, merge, overrides, parse, read_toml, value_of
 from noisette.experiment.runs import Shape
 
@@ -59,19 +59,19 @@ def test_command_line_values() -> None:
             overrides([wrong])
 
 
-@pytest.mark.parametrize("name", sorted(build.recipes()))
+@pytest.mark.parametrize("name", sorted(recipes.known()))
 def test_every_recipe_builds_what_it_says(name: str) -> None:
-    fits = build.recipes()[name].get("fits")
+    fits = recipes.known()[name].get("fits")
     if fits is None:  # taken by name only
         shape = Shape(3, 32, 32, ("a", "b"))
-        assert build.recipe_for(shape) != name
+        assert recipes.fitting(shape) != name
         build.check(build.resolve(shape, name, {}), shape)
         return
     # A recipe is chosen by the shape of data that are loaded already: it cannot say how to load them.
-    assert set(build.recipes()[name].get("data", {})) <= {"flip"}
+    assert set(recipes.known()[name].get("data", {})) <= {"flip"}
     for channels in fits["channels"]:
         shape = Shape(channels, fits["max_side"], fits["max_side"], ("a", "b"))
-        assert build.recipe_for(shape) == name
+        assert recipes.fitting(shape) == name
         config = build.resolve(shape, None, {})
         assert config.recipe == name and config.train.minutes
         build.check(config, shape)
@@ -79,7 +79,7 @@ def test_every_recipe_builds_what_it_says(name: str) -> None:
 
 def test_no_recipe_for_a_giant() -> None:
     with pytest.raises(UserError, match="--image-size"):
-        build.recipe_for(Shape(3, 4096, 4096))
+        recipes.fitting(Shape(3, 4096, 4096))
 
 
 def test_a_recipe_file_and_a_mistake_in_it(tmp_path: Path) -> None:

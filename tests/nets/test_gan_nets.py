@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisette.experiment import build
+from noisette.experiment import build, recipes
 from noisette.experiment.runs import Shape
 from noisette.nets.gan import Critic, Gan, Generator, matching, sizes
 
@@ -96,11 +96,11 @@ def test_what_does_not_fit_is_told(make: object, says: str) -> None:
         make()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("recipe", sorted(build.recipes()))
+@pytest.mark.parametrize("recipe", sorted(recipes.known()))
 @pytest.mark.parametrize("labels", [(), tuple("abcdefghij")], ids=["plain", "labels"])
 def test_a_gan_has_as_many_weights_as_the_unet_of_its_recipe(recipe: str, labels: tuple[str, ...]) -> None:
     """Within ten percent, generator and critic together, at every size that the recipe is for."""
-    fits = build.recipes()[recipe].get("fits", {"max_side": 32, "channels": [3]})
+    fits = recipes.known()[recipe].get("fits", {"max_side": 32, "channels": [3]})
     for side in {28 if fits["max_side"] == 32 else fits["max_side"] // 2, fits["max_side"]}:
         for channels in fits["channels"]:
             shape = Shape(channels, side, side, labels)

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,14 @@ from noisette.data.pipeline import load
 from noisette.data.spec import DataSpec, ImageData
 from noisette.diffusion import denoisers, objectives, samplers, schedules
 from noisette.errors import UserError, nearest
+from noisette.experiment import recipes
 from noisette.experiment.config import (
-    APART,
-    CONCERNS,
-    SECTIONS,
     Config,
-    DataConfig,
     NetConfig,
     SampleConfig,
     ScheduleConfig,
     TrainConfig,
-    merge,
     parse,
-    read_toml,
 )
 from noisette.experiment.runs import Run, Shape
 from noisette.nets.gan import Gan, Generator, matching
@@ -58,75 +52,16 @@ def as_user_errors(where: str) -> Iterator[None]:
 # --- settings -----------------------------------------------------------------------------------------------------
 
 
-def recipes() -> dict[str, dict[str, Any]]:
-    """The built-in recipes by name, as settings with two tables more: [fits], and [without_labels].
-
-    [without_labels.SECTION] holds settings that replace the recipe's where the net is not told any labels.
-    """
-    folder = resources.files("noisette.experiment") / "recipes"
-    found = (Path(str(file)) for file in folder.iterdir() if file.name.endswith(".toml"))
-    return {path.stem: read_toml(path) for path in sorted(found)}
-
-
-def recipe_for(shape: Shape) -> str:
-    """The recipe that fits a shape: the one with the smallest [fits] max_side that holds it, of the right colours."""
-    side = max(shape.height, shape.width)
-    fitting = [
-        (fits["max_side"], name)
-        for name, tree in recipes().items()
-        if (fits := tree.get("fits")) and side <= fits["max_side"] and shape.channels in fits["channels"]
-    ]
-    if not fitting:
-        raise UserError(f"images of {shape.width}x{shape.height} are larger than any recipe: give --image-size 64, say")
-    return min(fitting)[1]
-
-
-def _recipe_tree(recipe: str, labels: bool = True) -> dict[str, Any]:
-    """A recipe's settings, with or without labels, by name or by file. Raises UserError."""
-    known = recipes()
-    if recipe.endswith(".toml") or "/" in recipe:
-        tree = read_toml(Path(recipe))
-    elif recipe not in known:
-        raise UserError(f'unknown recipe "{recipe}"{nearest(recipe, known)} (or a path to a .toml file)')
-    else:
-        tree = known[recipe]
-    told = {key: value for key, value in tree.items() if key not in ("fits", "without_labels")}
-    changes = tree.get("without_labels", {})
-    if not isinstance(changes, Mapping):
-        raise UserError(f"{recipe}: without_labels must hold sections, as [without_labels.sample]")
-    untold = merge(told, changes)
-    for settings in (told, untold):
-        parse(settings, recipe)  # so that a mistake in the file is told with the file's name
-    return told if labels else untold
-
-
-def data_settings(source: str, recipe: str | None, settings: Mapping[str, Any]) -> DataConfig:
-    """The data section alone, which must be known before the data's shape can choose a recipe. Raises UserError."""
-    return parse(merge(_layers(recipe, settings), {"data.source": source}), "settings").data
-
-
-def _layers(recipe: str | None, settings: Mapping[str, Any], labels: bool = True) -> dict[str, Any]:
-    """A recipe with the settings on top; of the recipe, what concerns the kind of model that is asked for."""
-    tree = {**_recipe_tree(recipe, labels), "recipe": recipe} if recipe else {}
-    own = tree.get("kind", "diffusion")
-    kind = str(settings.get("kind", own))
-    told = CONCERNS.get(kind, SECTIONS)
-    tree = {key: value for key, value in tree.items() if key in told or key not in SECTIONS}
-    if kind != own and "train" in tree:
-        tree["train"] = {key: value for key, value in tree["train"].items() if key not in APART}
-    return merge(tree, settings)
-
-
 def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Config:
     """The full settings of a run: defaults, then a recipe (by name, by file, or by the data's shape), then `settings`.
 
     Raises:
         UserError: an unknown recipe, a setting that is unknown or out of range.
     """
-    name = recipe or recipe_for(shape)
-    config = parse(_layers(name, settings), "settings")
+    name = recipe or recipes.fitting(shape)
+    config = parse(recipes.settings(name, settings), "settings")
     if not conditional(config, shape):
-        config = parse(_layers(name, settings, labels=False), "settings")
+        config = parse(recipes.settings(name, settings, labels=False), "settings")
     if not any((config.train.minutes, config.train.steps, config.train.images)):
         config = config.changed({"train.minutes": 2.0})
     if config.kind == "gan":

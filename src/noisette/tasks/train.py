@@ -25,7 +25,7 @@ from noisette.data import ImageData, load
 from noisette.data.spec import NORMALISER, DataSpec
 from noisette.data.stream import fits
 from noisette.errors import UserError
-from noisette.experiment import build
+from noisette.experiment import build, recipes
 from noisette.experiment.config import BUDGETS, Config, TrainConfig, merge
 from noisette.experiment.environment import environment
 from noisette.experiment.runs import Run, Shape, atomic, fresh_path
@@ -89,7 +89,7 @@ def planned(
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[ImageData, Shape, Config]:
     """(the data, their shape, the full settings of a run on them), all looked at. Raises UserError."""
-    data = load(DataSpec(**build.data_settings(source, recipe, settings).model_dump()), progress)
+    data = load(DataSpec(**recipes.data_settings(source, recipe, settings).model_dump()), progress)
     shape = shape_of(data)
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
     build.check(config, shape)
