@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from run_maker import maker
+from study_folders import study_folder
 
 from noisette.views import pdf
+from noisette.views import study as studies
 from noisette.views.comparison import compare
 from noisette.views.report import report
 
@@ -20,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="no C
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The report of a run, and a comparison of two with long names."""
+    """The report of a run, a comparison of two with long names, and the report of a study."""
     folder = tmp_path_factory.mktemp("pages")
     make = maker(folder)
     one, two = (
@@ -29,7 +31,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NOISETTE_CACHE", str(folder / "cache"))
-        return [report(one), compare([one, two])]
+        study = study_folder(folder / "study")
+        return [report(one), compare([one, two]), studies.report(study.path)]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
