@@ -109,10 +109,21 @@ def test_several_seeds_are_not_held_against_one() -> None:
 
 def test_what_every_seed_gives_alike_differs_for_sure() -> None:
     """A size in memory; with one run each, an error of 0 says nothing."""
-    same, other = effects.effects(groups(np.array([[4.0, 4.0], [4.0, 4.0], [6.0, 6.0]])), [(0, 1), (0, 2)])
+    sizes = groups(np.array([[4.0, 4.0], [4.0, 4.0], [6.0, 6.0]]))
+    same, other = effects.effects(sizes, [(0, 1), (0, 2)], exact=True)
     assert same.p == 1.0 and other.p == 0.0 and (other.low, other.high) == (-2.0, -2.0)
+    assert all(counts.p == 1.0 and counts.low is None for counts in effects.effects(sizes))  # classes reached, say
     (alone,) = effects.effects(groups(np.array([[4.0], [6.0]]), 0.0))
     assert alone.p == 1.0 and alone.low is None
+
+
+def test_an_error_that_all_seeds_share_is_not_lessened_by_more_of_them() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(10, 0.1, (2, 400))
+    (found,) = effects.effects([[Measured(k, v, shared=1.0) for k, v in enumerate(one)] for one in values])
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2), rel=0.01)
+    (found,) = effects.effects([[Measured(0, v, 0.5, shared=1.0)] for v in (10.0, 12.0)])
+    assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(2 * (0.25 + 1)), rel=0.01)
 
 
 def test_paired_takes_the_seeds_that_both_have() -> None:

@@ -50,14 +50,22 @@ def measured(folder: Folder, trained: Run, name: str, shift: float, way: str = "
     shutil.copytree(trained.path, folder.path / "runs" / name)
     run, made = Run.open(folder.path / "runs" / name), folder.read()
     (job,) = [job for job in jobs(made) if job.name == name]
-    step = run.checkpoint().step
-    rows = [*evaluations.drawn(way, shift, step=step), *evaluations.drawn(way, 50.0, step=step - 1)]
-    rows.append(evaluations.row("fid", 4.55, 0.1, **{**evaluations.CLASSIFIER, "n": 2048, "reference": "train"}))
+    step, how = run.checkpoint().step, study.protocol(made, job)
+    n, mine = how["samples"], {"seeds": [how["seed"], how["seed"] + how["samples"] - 1]}
+    rows = [*evaluations.drawn(way, shift, n, step, **mine), *evaluations.drawn(way, 50.0, n, step - 1, **mine)]
+    for others in ({**mine, "weights": "raw"}, {"seeds": [7, 7 + n - 1]}):
+        rows += evaluations.drawn(way, 50.0, n, step, **others)
+    rows += evaluations.drawn(way, 50.0, n + 1, step, **mine)
+    rows.append(evaluations.row("fid", 4.55, 0.1, **{**evaluations.CLASSIFIER, "n": n, "reference": "train"}))
     rows[-1] |= {"real": "train against train", "label": None, "checkpoint": None}
     for reference, value in (("train", 2.0), ("held_out", 3.0)):
-        rows.append(evaluations.row("bits", value, 0.1, label=None, reference=reference, checkpoint=step, n=256))
+        rows.append(
+            evaluations.row("bits", value, 0.1, label=None, reference=reference, checkpoint=step, n=256, weights="ema")
+        )
     run.save_evaluation("all", {"rows": rows})
-    kept = {"protocol": study.protocol(made, job), "seconds": 3.0, "ways": {way: {"numbers": {"chain_bits": 4.0}}}}
+    found = study.evaluated(run, way, how)
+    found["numbers"]["chain_bits"] = 4.0
+    kept = {"protocol": how, "seconds": 3.0, "ways": {way: found}, "facts": study.facts(run)}
     whole = {"numbers": {"forward_seconds": 0.5}, "series": {"loss_t": [1]}}
     run.update_meta(**{study.MEASURED: {**kept, "whole": whole}})
     return run
@@ -81,8 +89,9 @@ def test_results_are_read_from_the_run_folders_alone(source: Path, trained: Run,
     numbers, expected = first.numbers, value + 0.5 * half
     assert numbers["fid"] == pytest.approx(expected) and first.errors["fid"] == pytest.approx(half / study.Z)
     assert numbers["fid_ratio"] == pytest.approx(expected / 4.55)
+    assert first.shared["fid_ratio"] == pytest.approx(expected / 4.55 * 0.1 / study.Z / 4.55)
     assert (numbers["bits"], numbers["chain_bits"], numbers["forward_seconds"]) == (3.0, 4.0, 0.5)
-    assert numbers["seconds_sample"] == pytest.approx(1.4 * 36 / (29 * 72)) and numbers["nfe"] == 2
+    assert numbers["seconds_sample"] == pytest.approx(1.4 * 36 / (2 * 72)) and numbers["nfe"] == 2
     assert numbers["classes_reached"] == 10 and numbers["memory_copied"] == 0.0
     assert numbers["steps"] == 12 and numbers["seconds_total"] == pytest.approx(trained.meta["seconds"] + 3.0)
     assert numbers["terminal_signal"] is not None and numbers["terminal_signal"] < 0.01
@@ -96,18 +105,35 @@ def test_results_are_read_from_the_run_folders_alone(source: Path, trained: Run,
     assert all(better in ("lower", "higher", "") for _, _, better in study.NUMBERS.values())
 
 
+HOW = {"samples": 200, "seed": 5}
+PLAIN = {"weights": "ema", "n": 200, "seeds": [5, 204]}
+
+
 def test_a_class_is_reached_by_a_tenth_of_its_share() -> None:
     counts = {"a": 400, "b": 5, "c": 4, "d": 0}
-    row = {"metric": "clear", "value": 1.0, "label": "x", "checkpoint": 1, "n": 200, "detail": {"by_class": counts}}
-    assert study._drawn([row], 1, "x")[0]["classes_reached"] == 2
+    row = {"metric": "clear", "value": 1.0, "label": "x", "checkpoint": 1, "detail": {"by_class": counts}}
+    assert study._drawn([{**row, **PLAIN}], 1, "x", HOW)[0]["classes_reached"] == 2
 
 
 def test_samples_that_are_all_read_as_one_class_have_no_clear_share() -> None:
-    row = {"metric": "clear", "value": 1.0, "low": 0.98, "high": 1.0, "label": "x", "checkpoint": 1, "n": 200}
-    noise = study._drawn([{**row, "detail": {"by_class": {"1": 0, "8": 199, "9": 1}}}], 1, "x")
+    row = {"metric": "clear", "value": 1.0, "low": 0.98, "high": 1.0, "label": "x", "checkpoint": 1, **PLAIN}
+    noise = study._drawn([{**row, "detail": {"by_class": {"1": 0, "8": 199, "9": 1}}}], 1, "x", HOW)
     assert "clear" not in noise[0] and "clear" not in noise[1] and noise[0]["classes_reached"] == 1
-    good = study._drawn([{**row, "detail": {"by_class": {"1": 50, "8": 100, "9": 50}}}], 1, "x")
+    good = study._drawn([{**row, "detail": {"by_class": {"1": 50, "8": 100, "9": 50}}}], 1, "x", HOW)
     assert good[0]["clear"] == 1.0 and good[0]["classes_reached"] == 3
+
+
+def test_whoever_looks_again_or_trains_on_does_not_change_what_was_found(
+    source: Path, trained: Run, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    run = measured(folder, trained, "silu-seed-0", 1.0)
+    before = study.results(folder.path)[0].numbers
+    run.save_evaluation("all", {"rows": evaluations.drawn("ddim:2", 50.0, 100, run.checkpoint().step)})
+    for _ in train.train(train.continued(run, {"steps": 4})):
+        pass
+    after = study.results(folder.path)[0]
+    assert after.state == "finished" and after.numbers == before
 
 
 def test_another_protocol_is_no_result(source: Path, trained: Run, tmp_path: Path) -> None:
@@ -124,12 +150,25 @@ def test_the_fastest_settings(source: Path, trained: Run, tmp_path: Path) -> Non
     folder = folder_of(tmp_path / "study", source, factors=[{**ACTIVATION, "values": values}])
     for name, speeds in (("silu", (100, 300)), ("relu", (150, 150)), ("gelu", (400, 500))):
         for seed, speed in enumerate(speeds):
-            measured(folder, trained, f"{name}-seed-{seed}", 0.0).update_meta(images_per_second=speed)
+            run = measured(folder, trained, f"{name}-seed-{seed}", 0.0)
+            run.update_meta(**{study.MEASURED: run.meta[study.MEASURED] | {"facts": {"images_per_second": speed}}})
     assert [s.label for s in study.fastest(folder.path, 2)] == ["gelu", "silu"]
     Run.open(folder.path / "runs" / "gelu-seed-1").update_meta(state="failed")
     assert [s.label for s in study.fastest(folder.path, 2)] == ["silu", "relu"]
     with pytest.raises(UserError, match="2 settings are finished, 3 are needed"):
         study.fastest(folder.path, 3)
+
+
+def test_settings_that_differ_only_in_how_long_they_trained_count_once(
+    source: Path, trained: Run, tmp_path: Path
+) -> None:
+    at = {"label": "at", "values": [{"label": "steps", "budget": "steps"}, {"label": "images", "budget": "images"}]}
+    budgets = {"quick": {"train": {"steps": 6, "images": 96}, "samples": 100, "seeds": 1}}
+    folder = folder_of(tmp_path / "study", source, factors=[ACTIVATION, at], budgets=budgets)
+    for name, speed in (("silu-steps", 300), ("silu-images", 310), ("relu-steps", 290), ("relu-images", 280)):
+        run = measured(folder, trained, f"{name}-seed-0", 0.0)
+        run.update_meta(**{study.MEASURED: run.meta[study.MEASURED] | {"facts": {"images_per_second": speed}}})
+    assert [s.label for s in study.fastest(folder.path, 2)] == ["silu, images", "relu, steps"]
 
 
 # --- one run ------------------------------------------------------------------------------------------------------
@@ -219,6 +258,9 @@ def test_the_fastest_are_trained_on_from_their_own_runs(source: Path, tmp_path: 
     more = study_of(source, name="more", factors=[], takes=2, budgets=budgets, base={})
     folder = Folder(tmp_path / "more")
     folder.settle(going_on(more, earlier.path, earlier.read(), study.fastest(earlier.path, 2)))
+    study_run.check(folder.read())
+    with pytest.raises(UserError, match=r"silu-seed-1: not finished, so it cannot be trained on"):
+        study_run.check(folder.read().model_copy(update={"seeds": 2}))
     (folder.path / "runs" / ".taking-silu-seed-0").mkdir(parents=True)  # killed while copying
     assert carry_out(folder, "silu-seed-0")
     run, old = Run.open(folder.path / "runs" / "silu-seed-0"), Run.open(earlier.path / "runs" / "silu-seed-0")
@@ -240,6 +282,9 @@ def test_the_fastest_are_trained_on_from_their_own_runs(source: Path, tmp_path: 
         ({"answers": ["fids"]}, 'did you mean "fid'),
         ({"ways": ["dimm:5"]}, 'did you mean "ddim"'),
         ({"ways": ["ddim:5000"]}, "at most 1000"),
+        ({"ways": ["ddpm:10:eta=0"]}, "ddpm has no eta"),
+        ({"ways": ["ddpm:10:variance=learned"]}, "not learned a variance"),
+        ({"features": "inception"}, "100 samples are too few for fid"),
         ({"factors": [{**ACTIVATION, "values": ["silu", "sulu"]}]}, "sulu"),
         ({"budgets": {"quick": {"train": {"steps": 6}, "samples": 20}}}, "20 samples are too few for fid"),
         ({"data": {"source": "nowhere.npz"}}, "nowhere.npz"),

@@ -35,7 +35,8 @@ def study_folder(place: Path, **changes: Any) -> Folder:
     for job in jobs(study):
         setting = job.name.rsplit("-seed-", 1)[0]
         run = make(job.name, settings=merge({"schedule.name": setting}, {"train.seed": job.seed}), shift=None)
-        rows = [*evaluations.drawn("ddim:20", FID[setting][job.seed], step=20), *evaluations.bits(20)]
+        rows = evaluations.drawn("ddim:20", FID[setting][job.seed], step=20, seeds=[job.sampling_seed])
+        rows += evaluations.bits(20)
         run.save_evaluation("all", {"version": 1, "rows": [*evaluations.real(), *rows]})
         measured(run, study, job)
     return folder
@@ -46,7 +47,7 @@ def measured(run: Run, study: Any, job: Any) -> None:
     whole = {"numbers": {}, "series": {"loss_t": levels, "eps_t": levels[::-1]}}
     kept = {
         "protocol": engine.protocol(study, job),
-        "ways": {way: {} for way in job.ways},
+        "ways": {way: engine.evaluated(run, way, engine.protocol(study, job)) for way in job.ways},
         "seconds": 30.0,
         "whole": whole,
     }

@@ -12,6 +12,8 @@ import pytest
 import study_results as given
 from study_results import made, noisy, result
 
+from noisette.experiment import studies
+from noisette.experiment.jobs import settings
 from noisette.tasks.study import Result
 from noisette.views.study.findings import Findings, findings, noise
 from noisette.views.study.units import compared, numeric, pairs, units
@@ -20,8 +22,8 @@ BETTER = re.compile(r"\bbeat\b|(?:better|worse) is [^b]|comes first|costs|as man
 """Words that call a difference real."""
 
 
-def told(results: Sequence[Result], answers: Sequence[str] = ("fid",), baseline: str = "") -> Findings:
-    return findings(units(results), answers, baseline)
+def told(results: Sequence[Result], answers: Sequence[str] = ("fid",), *baselines: str) -> Findings:
+    return findings(units(results), answers, baselines)
 
 
 def said(found: Findings) -> str:
@@ -68,7 +70,7 @@ def test_where_higher_is_better_the_higher_one_wins() -> None:
 
 def test_against_a_baseline_only_it_is_held_against_the_others() -> None:
     values = {"linear": [7.0, 7.1, 6.9], "cosine": [4.0, 4.1, 3.9], "late": [9.0, 9.1, 9.3], "same": [7.0, 7.2, 6.8]}
-    found = told(made(values), baseline="linear")
+    found = told(made(values), ("fid",), "linear")
     assert len(found.claims.of("fid")) == 3
     text = said(found)
     assert re.search(r"Fréchet distance against linear \(7\.0\d? over 3 seeds; lower is better\)", text)
@@ -153,6 +155,21 @@ def test_a_failure_before_the_way_is_known_is_a_seed_of_its_setting() -> None:
     assert "1 of 3 seeds of b diverged" in said(told(results))
 
 
+def test_seeds_that_draw_a_few_classes_only_have_collapsed() -> None:
+    known = {"a": [10.0] * 3, "b": [10.0] * 3}
+    results = made({"a": [10.0, 9.0, 10.0], "b": [10.0, 4.0, 5.0]}, key="classes_reached", classes_known=known)
+    assert "2 of 3 seeds of b collapsed (4 and 5 of 10 classes)." in said(told(results, ("classes_reached",)))
+    results = made({"a": [10.0, 9.0, 10.0], "b": [10.0, 6.0, 8.0]}, key="classes_reached", classes_known=known)
+    assert "No seed collapsed (3 of a and 3 of b)" in said(told(results, ("classes_reached",)))
+    assert "collapsed" not in said(told(results, ("fid",)))
+
+
+def test_how_far_seeds_lie_apart_is_told_with_how_little_is_known_of_it() -> None:
+    text = said(told(made({"a": [10.0, 11.0, 9.0], "b": [20.0, 20.2, 19.8]})))
+    assert "seeds of one setting lie apart (standard deviation): 10 % (a) and 1 % (b)" in text
+    assert "Of 3 seeds this is known within a factor of 0.52 to 6.3." in text  # sqrt(2 / chi2 of 2 degrees)
+
+
 def test_what_is_not_finished_is_counted() -> None:
     results = made({"a": [4.0, 4.1], "b": [5.0, 5.1]})
     results[3] = replace(results[3], state="missing", numbers={})
@@ -209,7 +226,45 @@ def test_in_a_grid_only_what_differs_in_one_factor_is_compared() -> None:
     found = units(grid())
     assert [u.name for u in found] == ["T=100, eps", "T=100, x0", "T=300, eps", "T=300, x0"]
     assert pairs(found) == [(0, 1), (0, 2), (1, 3), (2, 3)]
-    assert pairs(found, "eps") == [(0, 1), (2, 3)] and pairs(found, "T=100, eps") == [(0, 1), (0, 2)]
+    assert pairs(found, ["eps"]) == [(0, 1), (2, 3)] and pairs(found, ["T=100, eps"]) == [(0, 1), (0, 2)]
+    assert pairs(found, ["300", "eps"]) == [(0, 1), (0, 2), (1, 3), (2, 3)]
+
+
+@pytest.mark.parametrize("name", sorted(studies.known()))
+def test_everything_that_a_built_in_study_tries_is_held_against_something(name: str) -> None:
+    study = studies.known()[name]
+    for budget in study.budgets if study.factors else ():
+        chosen = studies.chosen(study, budget=budget)
+        tried = [(s, way) for s in settings(chosen) for way in s.ways]
+        found = units([result(s.label, 0, {"fid": 5.0}, values=s.values, way=way) for s, way in tried])
+        looked = pairs(found, study.baseline)
+        assert {k for pair in looked for k in pair} == {*range(len(found))}
+
+
+def test_along_many_numbers_a_baseline_is_held_against_all_and_a_trend_is_told() -> None:
+    rates = {"0.0001": 9.0, "0.0003": 7.0, "0.001": 5.0, "0.003": 4.0, "0.01": 6.0, "0.1": 12.0}
+    results = [
+        result(f"rate={rate}", seed, {"fid": value + 0.1 * seed}, values={"rate": rate})
+        for rate, value in rates.items()
+        for seed in range(3)
+    ]
+    found = told(results, ("fid",), "rate=0.003")
+    assert len(found.claims.of("fid")) == 5
+    assert "Fréchet distance is best in the middle of rate, at 0.003" in said(found)
+
+
+def test_a_value_is_held_against_a_baseline_in_every_setting() -> None:
+    """Two tables at two T: each T against the last, and in each T one table against the other."""
+    fid = {("300", "raw"): 9.0, ("300", "scaled"): 4.0, ("1000", "raw"): 5.9, ("1000", "scaled"): 6.0}
+    results = [
+        result(f"T={T}, {table}", seed, {"fid": value + 0.1 * seed}, values={"T": T, "table": table})
+        for (T, table), value in fid.items()
+        for seed in range(3)
+    ]
+    text = said(told(results, ("fid",), "1000", "scaled"))
+    against = r"Fréchet distance against scaled \(over 3 seeds; lower is better\): worse is T=300, raw by 5\.0"
+    assert re.search(against, text) and re.search(r"no difference beyond the noise for T=1000, raw \(0\.1", text)
+    assert re.search(r"against 1000 \(.*?\): better is T=300, scaled by 2\.0.*?worse is T=300, raw by 3\.1", text)
 
 
 def test_ways_of_one_setting_are_what_is_compared() -> None:

@@ -102,14 +102,28 @@ def _setting(study: Study, chosen: Sequence[Value]) -> Setting:
     tree = merge({"data": study.data}, tree)
     tree = merge(tree, _without_other_budgets(study.given, kinds[0] if len(study.chosen.train) > 1 else ""))
     sampling: dict[str, Any] = {}
+    trains: list[str] = []
     for factor, value in pairs:
-        if factor.kind == "train":
-            tree = merge(tree, value.settings)
-        else:
-            sampling |= {key.removeprefix("sample."): v for key, v in flat(value.settings).items()}
+        training, drawing = _halves(study, factor, value)
+        tree = merge(tree, training)
+        sampling |= drawing
+        if factor.kind == "train" and (training or not drawing):
+            trains.append(named(factor, value))
     label = ", ".join(named(factor, value) for factor, value in pairs)
-    trained = slug("-".join(named(f, v) for f, v in pairs if f.kind == "train")) or "run"
+    trained = slug("-".join(trains)) or "run"
     return Setting(label, {f.label: v.label for f, v in pairs}, trained, tree, _ways(study, label, tree, sampling))
+
+
+def _halves(study: Study, factor: Factor, value: Value) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what a value changes in the training, what it changes in a way to sample).
+
+    Where factors say how to sample, a value that changes nothing else needs no training of its own.
+    """
+    given = flat(value.settings)
+    if factor.kind == "train" and all(f.kind == "train" for f in study.factors):
+        return given, {}
+    drawing = {k.removeprefix("sample."): v for k, v in given.items() if factor.kind == "sample" or k[:7] == "sample."}
+    return {k: v for k, v in given.items() if k.removeprefix("sample.") not in drawing}, drawing
 
 
 def _without_other_budgets(given: dict[str, Any], kind: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from noisette.errors import UserError, nearest
 from noisette.experiment import ways
@@ -20,7 +20,7 @@ from noisette.experiment.config import VERSION, Section, keys, merge, read_toml,
 
 BudgetName = Literal["quick", "standard", "long"]
 Kind = Literal["minutes", "steps", "images"]
-Figure = Literal["curves", "samples", "dots", "tradeoff", "loss_by_t", "grad_norm", "paths"]
+Figure = Literal["curves", "quality", "samples", "dots", "tradeoff", "loss_by_t", "grad_norm", "paths"]
 
 
 class Value(Section):
@@ -96,8 +96,8 @@ class Study(Section):
     measure: metrics of `noisette evaluate`, and forward, loss_by_t, chain_bits (see noisette.tasks.study_measures).
     ways: how to sample where no factor says it, the run's own way where there is none; in "ddpm:T", T stands for all
     steps of the schedule.
-    answers: the numbers on which findings are made. baseline: the label of the value or setting that all others are
-    compared with, "" for every pair.
+    answers: the numbers on which findings are made. baseline: labels of values or settings, that others which differ
+    in one factor are compared with; none for every pair.
     takes: how many settings of an earlier study, its fastest ones, are trained on; continues: the folder of that study.
     """
 
@@ -120,9 +120,14 @@ class Study(Section):
     ways: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
     answers: tuple[str, ...] = Field(min_length=1)
-    baseline: str = ""
+    baseline: tuple[str, ...] = ()
     takes: int = Field(0, ge=0)
     continues: str = ""
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _one_or_more(cls, given: Any) -> Any:
+        return ((given,) if given else ()) if isinstance(given, str) else given
 
     @property
     def chosen(self) -> Budget:
@@ -273,9 +278,23 @@ def chosen(
     if features is not None:
         tree["features"] = features
     tree["given"] = merge(study.given, given or {})
+    _not_varied(study, flat(given or {}))
     for text in values:
         tree["factors"] = _with_values(tree["factors"], text)
     return parse(_with_data(study, tree, data) if data else tree, study.name)
+
+
+def _not_varied(study: Study, given: Mapping[str, Any]) -> None:
+    """Raises UserError for a setting that would change nothing, as the study itself says what it is."""
+    for factor in study.factors:
+        varied = [{factor.key} if factor.key else set(flat(value.settings)) for value in factor.values]
+        for key in given:
+            if any(key in keys for keys in varied):
+                raise UserError(f"{study.name}: {key} is what it varies: choose by --values {factor.label}=...")
+    for key in given:
+        if key == "train.seed" or (study.ways and key in ("sample.sampler", "sample.steps")):
+            says = "seeds are counted from 0" if key == "train.seed" else f"it samples by {', '.join(study.ways)}"
+            raise UserError(f"{study.name}: {key} would change nothing here: {says}")
 
 
 def _with_values(factors: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:

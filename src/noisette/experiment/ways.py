@@ -48,7 +48,7 @@ def named(changes: Mapping[str, Any], whose: str) -> str:
     """The name of a way from its settings, which must have a sampler and its steps; `whose` is for the error.
 
     Raises:
-        UserError: one of both is missing, or a setting that a way has no name for.
+        UserError: one of both is missing, a setting that a way has no name for, or a value that is none.
     """
     if WAY in changes:
         return str(changes[WAY])
@@ -59,7 +59,12 @@ def named(changes: Mapping[str, Any], whose: str) -> str:
     if strange:
         raise UserError(f"{whose}: sample.{strange[0]} cannot differ between ways: put it into [base.sample]")
     more = [f"{key}={_text(changes[key])}" for key in OPTIONS if key in changes]
-    return ":".join([str(changes["sampler"]), str(changes["steps"]), *more])
+    way = ":".join([str(changes["sampler"]), str(changes["steps"]), *more])
+    try:
+        settings_of(way)
+    except ValueError as error:
+        raise UserError(f"{whose}: {error}") from None
+    return way
 
 
 def _text(value: Any) -> str:

@@ -33,11 +33,15 @@ stays at 5 % where one setting spreads three times as widely as the rest; four t
 
 @dataclass(frozen=True)
 class Measured:
-    """What one seed gave; error is the standard error within that run, from the samples it was measured on."""
+    """What one seed gave; error is the standard error within that run, from the samples it was measured on.
+
+    shared: the standard error of what all seeds of the setting are measured against; more seeds do not lessen it.
+    """
 
     seed: int
     value: float
     error: float | None = None
+    shared: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def effects(
     *,
     log: bool = False,
     paired: bool = False,
+    exact: bool = False,
 ) -> list[Effect]:
     """The differences between settings.
 
@@ -115,6 +120,8 @@ def effects(
         paired: the same seed is the same training in all settings (they differ in how samples are drawn, say), so
             differences are taken seed by seed and the luck of training falls out. Where settings are trained apart,
             their luck would have to correlate by about 0.2, which nobody knows, to repay the degrees of freedom.
+        exact: what comes out the same with every seed (a number of weights, say) differs for sure where it differs;
+            otherwise seeds that agree in everything have no spread to judge by, and nothing is claimed of them.
 
     Raises:
         ValueError: an empty setting or, with log, a value that is not positive.
@@ -129,7 +136,7 @@ def effects(
         error = spread.error(a, b)
         if (a, b) in together:
             gap, error, seeds = together[a, b]
-        found.append(_effect(a, b, groups, gap, error, seeds, log))
+        found.append(_effect(a, b, groups, gap, error, seeds, log, exact))
     return found
 
 
@@ -153,7 +160,10 @@ def _scaled(group: Sequence[Measured], log: bool) -> list[Measured]:
         return list(group)
     if min(m.value for m in group) <= 0:
         raise ValueError(f"only positive values have a logarithm, got {min(m.value for m in group)}")
-    return [Measured(m.seed, math.log(m.value), None if m.error is None else m.error / m.value) for m in group]
+    return [
+        Measured(m.seed, math.log(m.value), None if m.error is None else m.error / m.value, m.shared / m.value)
+        for m in group
+    ]
 
 
 def _mean(group: Sequence[Measured]) -> float:
@@ -193,7 +203,8 @@ class _Spread:
         some = [self.groups[k] for k in which]
         if any(len(group) == 1 for group in some):
             known = [group[0].error for group in some]
-            return None if None in known else _Error(sum(e**2 for e in known if e is not None), math.inf)
+            shared = sum(group[0].shared ** 2 for group in some)
+            return None if None in known else _Error(sum(e**2 for e in known if e is not None) + shared, math.inf)
         own = [self.own[k] / len(self.groups[k]) for k in which]
         freedom = sum(len(group) - 1 for group in some)
         spread = sum(v**2 / (len(group) - 1) for v, group in zip(own, some, strict=True))
@@ -209,7 +220,8 @@ class _Spread:
         group, n = self.groups[k], len(self.groups[k]) - 1
         variance = (PRIOR * self.common + n * self.own[k]) / (PRIOR + n)
         known = [m.error**2 for m in group if m.error is not None]
-        return max(variance, sum(known) / len(known) if known else 0.0) / len(group)
+        shared = sum(m.shared**2 for m in group) / len(group)
+        return max(variance, sum(known) / len(known) if known else 0.0) / len(group) + shared
 
 
 def _paired_errors(
@@ -245,7 +257,7 @@ def _reach(error: _Error) -> float:
 
 
 def _p(gap: float, error: _Error) -> float:
-    """Two-sided. What comes out the same with every seed, a size in memory say, differs for sure where it differs."""
+    """Two-sided. What is exact and differs, differs for sure."""
     if not error.variance:
         return float(gap == 0)
     t = abs(gap) / math.sqrt(error.variance)
@@ -260,10 +272,11 @@ def _effect(
     error: _Error | None,
     seeds: int,
     log: bool,
+    exact: bool,
 ) -> Effect:
     one, other = _mean(groups[a]), _mean(groups[b])
     by, ratio = one - other, one / other if log else None
-    if error is None or not (error.variance or seeds > 1):  # one run each, and nothing known of its samples
+    if error is None or not (error.variance or (exact and seeds > 1)):  # nothing is known of the luck
         return Effect(a, b, by, None, None, 1.0, seeds, seeds > 1, ratio)
     reach, p = _reach(error), _p(gap, error)
     low, high = gap - reach, gap + reach

@@ -18,7 +18,7 @@ from noisette.diffusion.denoisers import Denoiser
 from noisette.diffusion.schedules import NoiseSchedule
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
-from noisette.experiment.config import SampleConfig
+from noisette.experiment.config import Config, SampleConfig
 from noisette.experiment.runs import Run
 from noisette.nets.gan import Generator
 from noisette.tasks import compiling
@@ -71,14 +71,19 @@ def images(x: Tensor) -> Images:
 
 
 def settings_of(run: Run, **changes: Any) -> SampleConfig:
-    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range.
+    """The run's sample settings with those that are not None changed. Raises UserError for a value out of range."""
+    return settings_in(run.config, **changes)
+
+
+def settings_in(config: Config, **changes: Any) -> SampleConfig:
+    """As settings_of, of a config.
 
     The grid of a recipe was chosen for its sampler: another one walks the usual grid where none is named.
     """
     given = {f"sample.{key}": value for key, value in changes.items() if value is not None}
-    if given.get("sample.sampler", run.config.sample.sampler) != run.config.sample.sampler:
+    if given.get("sample.sampler", config.sample.sampler) != config.sample.sampler:
         given.setdefault("sample.grid", SampleConfig().grid)
-    return run.config.changed(given, "sample").sample
+    return config.changed(given, "sample").sample
 
 
 def labels_for(run: Run, seeds: Sequence[int], classes: Sequence[str] | None) -> NDArray[np.int64] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from noisette.diffusion import samplers
+from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
-from noisette.experiment.config import SampleConfig
-from noisette.experiment.runs import Run
+from noisette.experiment.config import Config, SampleConfig
 from noisette.metrics.features import Extractor
 from noisette.tasks import shards
-from noisette.tasks.generate import one_call, settings_of
+from noisette.tasks.generate import one_call, settings_in
 
 FITS = 0.7
 """Share of a limit in minutes that may be planned with: the rest is for likelihoods, for neighbours, and for a machine
@@ -46,20 +47,26 @@ def chosen(model: shards.Model, specs: tuple[str, ...]) -> dict[str, SampleConfi
         UserError: an unknown sampler or option, or one that this sampler or net cannot follow.
     """
     own = model.run.config.sample
-    found = {_label(spec, model.run): spec for spec in specs or (own.label,)}
-    return {label: own if label == own.label else _settings(model, spec) for label, spec in found.items()}
+    found = {_label(spec, own): spec for spec in specs or (own.label,)}
+    config, labelled = model.run.config, model.labelled
+    return {label: own if label == own.label else settings(spec, config, labelled) for label, spec in found.items()}
 
 
-def _label(spec: str, run: Run) -> str:
+def _label(spec: str, own: SampleConfig) -> str:
     """A sampler's name in tables: "ddim" -> "ddim:50", with the run's own number of steps."""
-    if spec.strip() == run.config.sample.label:
-        return run.config.sample.label
+    if spec.strip() == own.label:
+        return own.label
     name, *rest = spec.strip().split(":")
-    return ":".join([name, *(rest if rest and "=" not in rest[0] else [str(run.config.sample.steps), *rest])])
+    return ":".join([name, *(rest if rest and "=" not in rest[0] else [str(own.steps), *rest])])
 
 
-def _settings(model: shards.Model, spec: str) -> SampleConfig:
-    name, steps, *more = _label(spec, model.run).split(":")
+def settings(spec: str, config: Config, labelled: bool) -> SampleConfig:
+    """The settings of a sampler written as "ddim:50:eta=1", for a run of this config whose net is told labels or not.
+
+    Raises:
+        UserError: an unknown sampler or option, or one that this sampler or net cannot follow.
+    """
+    name, steps, *more = _label(spec, config.sample).split(":")
     if name not in samplers.SAMPLERS:
         raise UserError(f'unknown sampler "{name}"{nearest(name, samplers.SAMPLERS)}')
     changes: dict[str, Any] = {"sampler": name}
@@ -72,18 +79,19 @@ def _settings(model: shards.Model, spec: str) -> SampleConfig:
                 raise UserError(f'"{spec}": no sampler setting "{key}"{nearest(key, OPTIONS)}')
             if key in elsewhere:
                 raise UserError(f'"{spec}": {name} has no {key}: leave it out')
-            if key == "guidance" and not model.labelled:
+            if key == "guidance" and not labelled:
                 raise UserError(f'"{spec}": the net was trained without class labels, so there is nothing to guide by')
             changes[key] = float(value) if key in ("eta", "guidance") else value
     except ValueError:
         raise UserError(f'"{spec}": samplers are written name:steps, for example ddim:50 or ddim:50:eta=1') from None
-    settings = settings_of(model.run, **changes)
-    build.sampler(settings)
-    if name == "ddpm" and settings.variance == "learned" and not model.denoiser.learn_variance:
-        raise UserError(f'"{spec}": the net of {model.run.path} has not learned a variance: use variance=small')
-    with build.as_user_errors(f'"{spec}"'):
-        samplers.time_grid(model.denoiser.schedule, settings.steps, settings.grid)
-    return settings
+    found = settings_in(config, **changes)
+    build.sampler(found)
+    if name == "ddpm" and found.variance == "learned" and not config.objective.learn_variance:
+        raise UserError(f'"{spec}": the net has not learned a variance: use variance=small')
+    with build.as_user_errors(f'"{spec}"'), warnings.catch_warnings():
+        warnings.simplefilter("ignore", TerminalSignalWarning)
+        samplers.time_grid(build.schedule(config.schedule), found.steps, found.grid)
+    return found
 
 
 def plan(

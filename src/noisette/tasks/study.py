@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError
 from noisette.experiment import build
+from noisette.experiment.config import BUDGETS
 from noisette.experiment.jobs import Folder, Job, Setting, jobs, settings
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
@@ -34,6 +36,7 @@ NUMBERS: dict[str, tuple[str, str, str]] = {
     "val_loss": ("loss on held-out images", "", "lower"),
     "grad_norm": ("gradient norm, second half", "", ""),
     "grad_norm_spread": ("unsteadiness of the gradient norm", "share", "lower"),
+    "setback": ("quality at the end, in the best of the training", "times", "lower"),
     "loss_early": ("loss at little noise, first third of t", "", "lower"),
     "loss_middle": ("loss in the middle third of t", "", "lower"),
     "loss_late": ("loss at much noise, last third of t", "", "lower"),
@@ -56,6 +59,7 @@ NUMBERS: dict[str, tuple[str, str, str]] = {
     "clear": ("clear samples", "share", "higher"),
     "asked": ("samples of the class asked for", "share", "higher"),
     "classes_reached": ("classes reached", "", "higher"),
+    "classes_known": ("classes of the data", "", ""),
     "memory_copied": ("copied samples", "share", "lower"),
     "bits": ("bits/dim of held-out images", "bits/dim", "lower"),
     "chain_bits": ("bits/dim with these steps", "bits/dim", "lower"),
@@ -86,7 +90,8 @@ class Result:
     """One setting x seed x way of sampling.
 
     state: finished | failed | running (it may have been broken off) | missing; reason: one line, why there are no
-    numbers. numbers: keys of NUMBERS, None where nothing was measured; errors: standard errors within the run. series:
+    numbers. numbers: keys of NUMBERS, None where nothing was measured; errors: standard errors within the run; shared:
+    those of what every seed of the setting is held against. series:
     "loss", "val_loss", "grad_norm", ... as rows (step, images, seconds, value); "val_loss_t", 20 means in equal bins
     of t; "loss_t" and "eps_t", the same by noisette.tasks.levels, in the space trained in and in that of the noise.
     """
@@ -100,6 +105,7 @@ class Result:
     reason: str = ""
     numbers: dict[str, float | None] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
+    shared: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[Any]] = field(default_factory=dict)
 
 
@@ -158,6 +164,8 @@ def left(folder: Folder, study: Study) -> list[Job]:
 def fastest(folder: Path, count: int) -> list[Setting]:
     """The settings of a study that trained the most images a second, the fastest first; only those with all seeds.
 
+    Those that differ only in how long they trained count once.
+
     Raises UserError where fewer than `count` are finished.
     """
     study = Folder(folder).read()
@@ -166,8 +174,12 @@ def fastest(folder: Path, count: int) -> list[Setting]:
         speed = result.numbers.get("images_per_second") if result.state == "finished" else None
         speeds.setdefault(result.setting, []).append(speed or 0.0)
     whole = {label: float(np.mean(found)) for label, found in speeds.items() if min(found) > 0}
-    by_run = {setting.trained: setting for setting in reversed(settings(study)) if setting.label in whole}
-    ranked = sorted(by_run.values(), key=lambda setting: -whole[setting.label])
+    done = [setting for setting in settings(study) if setting.label in whole]
+    by_training: dict[str, Setting] = {}
+    for setting in sorted(done, key=lambda setting: -whole[setting.label]):
+        train = {key: value for key, value in setting.settings["train"].items() if key not in BUDGETS}
+        by_training.setdefault(json.dumps({**setting.settings, "train": train}, sort_keys=True), setting)
+    ranked = list(by_training.values())
     if len(ranked) < count:
         raise UserError(f"{folder}: {len(ranked)} settings are finished, {count} are needed: noisette study {folder}")
     return ranked[:count]
@@ -184,7 +196,6 @@ class _Read:
     run: Run | None
     state: str
     reason: str
-    rows: Sequence[Mapping[str, Any]]
     numbers: dict[str, float | None]
     errors: dict[str, float]
     series: dict[str, list[Any]]
@@ -194,34 +205,31 @@ class _Read:
     def of(cls, path: Path, study: Study, job: Job) -> _Read:
         run = opened(path)
         if run is None:
-            return cls(path, None, "missing", "not begun", (), {}, {}, {}, {})
+            return cls(path, None, "missing", "not begun", {}, {}, {}, {})
         meta, series = run.meta, _series(run)
         if meta.get("state") == "failed":
-            return cls(path, run, "failed", str(meta.get("reason") or "it failed"), (), {}, {}, series, {})
-        numbers = {key: _float(meta.get(key)) for key in FACTS}
-        numbers |= {"seconds_train": _float(meta.get("seconds")), "terminal_signal": terminal_signal(run)}
-        numbers |= _trained(series)
+            return cls(path, run, "failed", str(meta.get("reason") or "it failed"), {}, {}, series, {})
         kept = meta.get(MEASURED, {})
+        numbers = dict(kept.get("facts") or facts(run))
         whole = kept.get("whole", {})
         numbers |= {key: _float(value) for key, value in whole.get("numbers", {}).items()}
-        numbers["seconds_total"] = (numbers["seconds_train"] or 0.0) + (_float(kept.get("seconds")) or 0.0)
+        numbers["seconds_total"] = (numbers.get("seconds_train") or 0.0) + (_float(kept.get("seconds")) or 0.0)
         series |= whole.get("series", {})
         if not is_done(run, study, job):
             why = "trained, not measured yet" if run.finished else "not trained to its end yet"
-            return cls(path, run, "running", why, (), numbers, {}, series, {})
-        rows = [row for evaluation in run.evaluations() for row in evaluation["rows"]]
-        errors = dict(whole.get("errors", {}))
-        return cls(path, run, "finished", "", rows, numbers, errors, series, kept.get("ways", {}))
+            return cls(path, run, "running", why, numbers, {}, series, {})
+        return cls(path, run, "finished", "", numbers, dict(whole.get("errors", {})), series, kept.get("ways", {}))
 
     def results(self, setting: Setting, job: Job) -> Iterator[Result]:
         for way in setting.ways:
             numbers, errors, name = dict(self.numbers), dict(self.errors), way
+            shared: dict[str, float] = {}
             if self.run is not None and self.state == "finished":
                 name = way or self.run.config.sample.label
-                drawn = _drawn(self.rows, self._checkpoint(), name)
-                for found, missed in (drawn, _own_measures(self.ways.get(way, {}))):
-                    numbers |= found
-                    errors |= missed
+                kept = self.ways.get(way, {})
+                numbers |= {key: _float(value) for key, value in kept.get("numbers", {}).items()}
+                errors |= kept.get("errors", {})
+                shared |= kept.get("shared", {})
             yield Result(
                 setting=setting.label,
                 values=setting.values,
@@ -232,12 +240,25 @@ class _Read:
                 reason=self.reason,
                 numbers=numbers,
                 errors=errors,
+                shared=shared,
                 series=self.series,
             )
 
-    def _checkpoint(self) -> int:
-        assert self.run is not None
-        return self.run.checkpoint().step
+
+def facts(run: Run) -> dict[str, float | None]:
+    """What a run's training comes to."""
+    meta = run.meta
+    numbers = {key: _float(meta.get(key)) for key in FACTS}
+    numbers |= {"seconds_train": _float(meta.get("seconds")), "terminal_signal": terminal_signal(run)}
+    return numbers | _trained(_series(run))
+
+
+def evaluated(run: Run, way: str, how: Mapping[str, Any]) -> dict[str, Any]:
+    """What the run's evaluation by a protocol gave for a way: numbers, errors, shared. Kept in the run's facts, so that
+    whoever evaluates the run in other ways, or trains it on, does not change what the study found."""
+    rows = [row for evaluation in run.evaluations() for row in evaluation["rows"]]
+    numbers, errors, shared = _drawn(rows, run.checkpoint().step, way or run.config.sample.label, how)
+    return {"numbers": numbers, "errors": errors, "shared": shared}
 
 
 def terminal_signal(run: Run) -> float | None:
@@ -267,6 +288,8 @@ def _trained(series: Mapping[str, list[Any]]) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     if losses := series.get("val_loss"):
         found["val_loss"] = losses[-1][3]
+    if len(looks := [row[3] for row in series.get("proxy_fd", ())]) > 1 and min(looks) > 0:
+        found["setback"] = looks[-1] / min(looks)
     norms = np.array([row[3] for row in series.get("grad_norm", ())], np.float64)
     norms = norms[len(norms) // 2 :]
     if len(norms) > 2 and norms.mean() > 0:
@@ -274,21 +297,15 @@ def _trained(series: Mapping[str, list[Any]]) -> dict[str, float | None]:
     return found
 
 
-Found = tuple[dict[str, float | None], dict[str, float]]
+Found = tuple[dict[str, float | None], dict[str, float], dict[str, float]]
 
 
-def _own_measures(kept: Mapping[str, Any]) -> Found:
-    """What the study itself measured of a way."""
-    return {k: _float(v) for k, v in kept.get("numbers", {}).items()}, dict(kept.get("errors", {}))
-
-
-def _drawn(rows: Sequence[Mapping[str, Any]], checkpoint: int, way: str) -> Found:
-    """Numbers and standard errors of the evaluation of a way at a checkpoint."""
-    mine = [
-        r for r in rows if r.get("checkpoint") == checkpoint and not r.get("real") and r.get("label") in (way, None)
-    ]
+def _drawn(rows: Sequence[Mapping[str, Any]], checkpoint: int, way: str, how: Mapping[str, Any]) -> Found:
+    """Numbers, standard errors and shared ones of the evaluation of a way at a checkpoint."""
+    mine = [r for r in rows if r.get("checkpoint") == checkpoint and not r.get("real") and _asked_for(r, way, how)]
     numbers: dict[str, float | None] = {}
     errors: dict[str, float] = {}
+    shared: dict[str, float] = {}
     for row in mine:
         metric, value = row.get("metric"), _float(row.get("value"))
         other = "train" if metric == "bits" else "held_out"
@@ -300,14 +317,23 @@ def _drawn(rows: Sequence[Mapping[str, Any]], checkpoint: int, way: str) -> Foun
         if row.get("label") == way:
             numbers |= _cost(row)
         if metric == "clear" and value is not None:
-            numbers["classes_reached"] = _reached(row)
+            numbers |= _reached(row)
             if alone(row.get("detail", {}).get("by_class", {})):
                 del numbers["clear"]
                 errors.pop("clear", None)
-        if metric == "fid" and value is not None and (floor := _floor(rows, row)):
+        if metric == "fid" and value is not None and (found := _floor(rows, row)):
+            floor, error = found
             numbers["fid_ratio"] = value / floor
             errors |= {"fid_ratio": errors["fid"] / floor} if "fid" in errors else {}
-    return numbers, errors
+            shared["fid_ratio"] = value / floor * error / floor
+    return numbers, errors, shared
+
+
+def _asked_for(row: Mapping[str, Any], way: str, how: Mapping[str, Any]) -> bool:
+    """Whether a row is of this way and protocol; one without a label is of the whole run."""
+    if row.get("weights") != "ema" or row.get("label") not in (way, None):
+        return False
+    return row.get("label") is None or (row.get("n"), (row.get("seeds") or [None])[0]) == (how["samples"], how["seed"])
 
 
 def _cost(row: Mapping[str, Any]) -> dict[str, float | None]:
@@ -318,21 +344,22 @@ def _cost(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {"nfe": _float(row.get("nfe")), "seconds_sample": per_36}
 
 
-def _floor(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> float | None:
-    """What as many real images have for a Fréchet distance, against the same others."""
+def _floor(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """What as many real images have for a Fréchet distance, against the same others, and its standard error."""
     same = ("metric", "reference", "extractor_hash", "n")
     for other in reversed(rows):
         if other.get("real") == "train against train" and all(other.get(key) == row.get(key) for key in same):
             value = _float(other.get("value"))
-            return value if value and value > 0 else None
+            return (value, _error(other) or 0.0) if value and value > 0 else None
     return None
 
 
-def _reached(row: Mapping[str, Any]) -> float | None:
+def _reached(row: Mapping[str, Any]) -> dict[str, float | None]:
     counts, n = row.get("detail", {}).get("by_class"), _float(row.get("n"))
     if not counts or not n:
-        return None
-    return float(sum(count >= max(1.0, REACHED * n / len(counts)) for count in counts.values()))
+        return {}
+    reached = sum(count >= max(1.0, REACHED * n / len(counts)) for count in counts.values())
+    return {"classes_reached": float(reached), "classes_known": float(len(counts))}
 
 
 def _error(row: Mapping[str, Any]) -> float | None:

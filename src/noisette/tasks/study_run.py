@@ -19,11 +19,12 @@ from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, Job, jobs
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
-from noisette.tasks import study_measures, train
+from noisette.metrics.features import Inception
+from noisette.tasks import plan, study_measures, train
 from noisette.tasks.evaluate import evaluate
-from noisette.tasks.judge import Judge
+from noisette.tasks.judge import NETWORK, Judge
 from noisette.tasks.rows import METRICS, refusal
-from noisette.tasks.study import MEASURED, NUMBERS, is_done, opened, protocol
+from noisette.tasks.study import MEASURED, NUMBERS, evaluated, facts, is_done, opened, protocol
 
 Stopped = Callable[[], int]
 """Asked now and then; a signal's number instead of 0 ends the work, with a checkpoint."""
@@ -101,11 +102,16 @@ def source_of(job: Job) -> tuple[str, dict[str, Any]]:
     return data.pop("source"), {**job.settings, "data": data}
 
 
+def _finished(earlier: Folder, job: Job) -> Run:
+    run = opened(earlier.run(job))
+    if run is None or not run.finished:
+        raise UserError(f"{earlier.run(job)}: not finished, so it cannot be trained on: noisette study {earlier.path}")
+    return run
+
+
 def _taken_on(earlier: Folder, job: Job, path: Path) -> Run:
     """A copy of a finished run of another study, with the budget of this one on top."""
-    source = Run.open(earlier.run(job))
-    if not source.finished:
-        raise UserError(f"{source.path}: not finished, so it cannot be trained on: noisette study {earlier.path}")
+    source = _finished(earlier, job)
     copy = path.with_name(f".taking-{path.name}")
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(source.path, copy, ignore=shutil.ignore_patterns("eval", "report.html", ".lock"))
@@ -137,19 +143,20 @@ def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -
         if metrics:
             evaluate(run, how["samples"], metrics, using, study.features, seed=how["seed"], progress=progress)
     asked = [measure for measure in study.measure if measure in study_measures.MEASURES]
-    found: dict[str, dict[str, Any]] = {way: {} for way in missing}
+    found = {way: evaluated(run, way, how) for way in missing}
     whole: dict[str, Any] = {}
-    own = asked or any(ways.is_path(way) for way in missing)
-    if own and isinstance(model := build.trained(run)[0], NetDenoiser):
+    more = asked or any(ways.is_path(way) for way in missing)
+    if more and isinstance(model := build.trained(run)[0], NetDenoiser):
         data = build.data(run)
         judge = Judge(data, run.config.data, study.features, progress)
         whole = study_measures.whole(run, model, data, asked, progress).told()
         for way in found:
             if way:
-                found[way] = study_measures.of_way(run, model, data, judge, way, asked, progress).told()
+                own = study_measures.of_way(run, model, data, judge, way, asked, progress).told()
+                found[way] = {kind: {**found[way].get(kind, {}), **own.get(kind, {})} for kind in (*found[way], *own)}
     seconds = kept["seconds"] + time.perf_counter() - begun
-    done = {**kept, "ways": {**kept["ways"], **found}, "whole": whole, "seconds": round(seconds, 1)}
-    run.update_meta(**{MEASURED: done})
+    kept |= {"ways": {**kept["ways"], **found}, "whole": whole, "seconds": round(seconds, 1)}
+    run.update_meta(**{MEASURED: {"facts": facts(run), **kept}})
 
 
 # --- before anything is trained -----------------------------------------------------------------------------------
@@ -164,13 +171,17 @@ def check(study: Study) -> None:
     for answer in study.answers:
         if answer not in NUMBERS:
             raise UserError(f'{study.name}: answers: unknown number "{answer}"{nearest(answer, NUMBERS)}')
-    if why := refusal([m for m in study.measure if m in METRICS], study.chosen.samples, 0):
+    dim = Inception.dim if study.features == Inception.name or study.features.endswith(NETWORK) else 0
+    if why := refusal([m for m in study.measure if m in METRICS], study.chosen.samples, dim):
         raise UserError(f"{study.name}: {why}")
     if study.continues:
-        return  # what was trained before was looked at before
+        for job in jobs(study):  # what was trained before was looked at before
+            _finished(Folder(Path(study.continues)), job)
+        return
     for job in jobs(study, seeds=[0]):
         source, settings = source_of(job)
         _, shape, config = train.planned(source, settings, study.recipe or None)
         for way in job.ways:
             if way and not ways.is_path(way):
+                plan.settings(way, config, build.conditional(config, shape))
                 build.check(config.changed({"sample": ways.settings_of(way)}, f"{study.name}: {way}"), shape)

@@ -38,7 +38,9 @@ def asked(
     Raises:
         UserError: no such study, choice or setting.
     """
-    if (begun := Folder(Path(what))).exists:
+    begun = Folder(Path(what))
+    again = out is not None and out.resolve() == begun.path.resolve()  # the name, and a folder that is called like it
+    if begun.exists and not again:
         if any((data, budget, samples, features, values, of, out, given)):
             raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
         return begun, studies.chosen(begun.read(), seeds=seeds)

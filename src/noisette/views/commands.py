@@ -67,5 +67,5 @@ def doctor(run: Path, n: int) -> str:
     return _line("doctor", run, "-n", n)
 
 
-def study(what: Path, *more: object) -> str:
+def study(what: Path | str, *more: object) -> str:
     return _line("study", what, *more)

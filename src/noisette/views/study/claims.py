@@ -49,14 +49,14 @@ class Claims:
 def claims(
     found: Sequence[Unit],
     keys: Sequence[str],
-    baseline: str = "",
+    baselines: Sequence[str] = (),
     kind: Kind = of.kind,
     within: Sequence[tuple[str, Sequence[Unit]]] = (),
 ) -> Claims:
     """The differences in these numbers between the units that compare.
 
     Args:
-        baseline: the value that others are held against; "" for every two.
+        baselines: values and settings that others are held against; none for every two.
         kind: what must be equal for a number of two units to compare.
         within: (number, units) that are held against each other in it as well, apart from all others.
     """
@@ -72,10 +72,10 @@ def claims(
             apart[key] = list(groups.values())
         for group in groups.values():
             every.setdefault(key, []).extend(zip(group, means(group, key), strict=True))
-            made += _between(group, key, baseline)
+            made += _between(group, key, baselines)
     for key, group in within:
         every.setdefault(key, []).extend(zip(group, means(group, key), strict=True))
-        made += _between(group, key, "")
+        made += _between(group, key, ())
     real = effects.holm([c.effect.p for c in made])
     made = [Claim(c.key, c.a, c.b, c.effect, ok) for c, ok in zip(made, real, strict=True)]
     return Claims(made, every, apart)
@@ -87,15 +87,16 @@ def means(group: Sequence[Unit], key: str) -> list[Mean]:
     return effects.means(values, log=of.positive(key, values))
 
 
-def _between(group: Sequence[Unit], key: str, baseline: str) -> list[Claim]:
+def _between(group: Sequence[Unit], key: str, baselines: Sequence[str]) -> list[Claim]:
     values = [unit.measured(key) for unit in group]
     log, sign = of.positive(key, values), -1 if of.about(key)[2] == "higher" else 1
-    looked = of.pairs(group, baseline)
+    exact = key in of.EXACT
+    looked = of.pairs(group, baselines)
     turned = [(b, a) if sign * _gap(values[a], values[b]) > 0 else (a, b) for a, b in looked]
-    made = effects.effects(values, [(a, b) for a, b in turned if group[a].runs != group[b].runs], log=log)
+    made = effects.effects(values, [(a, b) for a, b in turned if group[a].runs != group[b].runs], log=log, exact=exact)
     for runs in {str(unit.runs): unit.runs for unit in group}.values():
         shared = [(a, b) for a, b in turned if group[a].runs == group[b].runs == runs]
-        made += effects.effects(values, shared, log=log, paired=True)
+        made += effects.effects(values, shared, log=log, paired=True, exact=exact)
     return [Claim(key, group[e.a], group[e.b], e) for e in made]
 
 

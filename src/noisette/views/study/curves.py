@@ -22,7 +22,18 @@ AXES = {1: "images shown", 2: "minutes"}
 LONGER = 1.05
 """Trainings whose times differ by more than this factor are shown over time as well."""
 
-TITLES = {"loss": "Training loss", "val_loss": "Held-out loss", "grad_norm": "Norm of the gradient"}
+TITLES = {
+    "loss": "Training loss",
+    "loss_critic": "Loss of the critic",
+    "val_loss": "Held-out loss",
+    "grad_norm": "Norm of the gradient",
+    "proxy_fd": "Fréchet distance of a few quick samples, in pixels",
+}
+LOSSES = ("loss", "val_loss")
+"""What is only alike where it is measured alike."""
+
+LOOKS = ("val_loss", "proxy_fd")
+"""Series of a few looks, which are no averages of many steps."""
 
 
 # --- over training --------------------------------------------------------------------------------------------------
@@ -35,7 +46,7 @@ def training(found: Sequence[Unit], keys: Sequence[str], command: str) -> list[F
     drawings: list[Drawing] = []
     shared = []
     for key in keys:
-        alike = key == "grad_norm" or _alike(runs, key)
+        alike = key not in LOSSES or _alike(runs, key)
         if not alike and key not in shared:
             shared.append(key)
         for column in (1, 2) if key != "grad_norm" and _took_unlike_times(runs) else (1,):
@@ -89,10 +100,12 @@ def _over(runs: Mapping[str, Unit], key: str, column: int, shares: bool) -> list
         seeds = [_series(r.series.get(key) or (), column) for r in unit.finished]
         if shares:
             seeds = [(x, y / y[0]) for x, y in seeds if len(y) and y[0] > 0]
-        one = band(name, which, seeds, noisy=key != "val_loss")
+        one = band(name, which, seeds, noisy=key not in LOOKS)
         made += [] if one is None else [one]
-    y = "share of its start" if shares else "norm of the gradient" if key == "grad_norm" else "loss"
-    chart = charts.bands(made, AXES[column], y, dotted=key == "val_loss")
+    y = "share of its start" if shares else "loss" if "loss" in key else TITLES[key][:1].lower() + TITLES[key][1:]
+    if key == "proxy_fd":
+        y = "Fréchet distance, quick"
+    chart = charts.bands(made, AXES[column], y, dotted=key in LOOKS)
     said = "; ".join(f"{b.name} ends at {b.mean[-1]:.3g}" for b in made)
     title = TITLES[key] + (", by time" if column == 2 else "")
     return drawing(chart, f"{key}-{column}", f"{title} over {AXES[column]}: {said}.", title)

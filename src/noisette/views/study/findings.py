@@ -6,9 +6,13 @@ and quality are made of such claims, so that no further chance of error comes in
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
+
+from scipy.special import chdtri  # type: ignore[import-untyped]
 
 from noisette.views.comparison import listed
 from noisette.views.study import claims as claiming
@@ -18,6 +22,8 @@ from noisette.views.study.levels import hardest, thirds
 from noisette.views.study.sentences import capital, front, price, ranking, trends
 from noisette.views.study.units import Kind, Unit
 
+REACHED = "classes_reached"
+
 SENTENCES = 6
 """Of the answer."""
 
@@ -25,6 +31,9 @@ LED = 2
 """Trends that come before everything that is not about the first answer."""
 
 NAMED = 3
+
+SPREADS = 8
+"""Settings up to which the spread of each is told."""
 
 DIVERGED = re.compile(r"not a number|\bnan\b|finite|diverge", re.IGNORECASE)
 
@@ -38,25 +47,27 @@ class Findings:
     claims: Claims
 
 
-def findings(found: Sequence[Unit], answers: Sequence[str], baseline: str = "", kind: Kind = of.kind) -> Findings:
+def findings(
+    found: Sequence[Unit], answers: Sequence[str], baselines: Sequence[str] = (), kind: Kind = of.kind
+) -> Findings:
     """What these units say.
 
     Args:
         found: every setting in every way.
         answers: the numbers that the study's question is about, the most important first.
-        baseline: the value or setting that others are held against; "" for every two.
+        baselines: values and settings that others are held against; none for every two.
         kind: what must be equal for a number of two units to compare.
     """
     units = of.compared(found)
     cost = claiming.cost(units)
     within = thirds(units) if any(key.startswith("eps_") for key in answers) else []
-    made = claiming.claims(units, [*answers, cost], baseline, kind, within)
+    made = claiming.claims(units, [*answers, cost], baselines, kind, within)
     measured = [key for key in answers if key in made.means]
     lead = hardest(made, units) if within else []
     steady = [trends(made, key, units) for key in measured]
-    lead += [s for key in measured[:1] for s in ranking(made, key, baseline)]
+    lead += [s for key in measured[:1] for s in ranking(made, key, baselines)]
     lead += [s for some in steady[:1] for s in some[:LED]]
-    others = [ranking(made, key, baseline) for key in measured[1:]]
+    others = [ranking(made, key, baselines) for key in measured[1:]]
     worth = [] if cost in measured else price(made, cost)
     worth += [s for key in measured[:1] for s in front(made, key, cost)]
     if not measured:
@@ -69,8 +80,9 @@ def findings(found: Sequence[Unit], answers: Sequence[str], baseline: str = "", 
         *(s for some in steady[:1] for s in some[LED:]),
         *(s for some in steady[1:] for s in some),
     ]
-    limits = [*_failed(found), *_unfinished(found), *_alone(units)]
+    limits = [*_failed(found), *(_collapsed(units) if REACHED in answers else []), *_unfinished(found), *_alone(units)]
     room = max(1, SENTENCES - len(limits))
+    said += _spread(units, measured[0]) if measured else []
     missing = [f"{capital(of.about(key)[0])} was not measured." for key in answers if key not in made.means]
     return Findings([*said[:room], *limits], [*said[room:], *(missing if measured else [])], made)
 
@@ -89,6 +101,26 @@ def noise(made: Claims) -> str:
     )
 
 
+def _spread(found: Sequence[Unit], key: str) -> list[str]:
+    """How far the seeds of each setting lie apart in a number, and how little so few of them say of that."""
+    values = {unit.name: [m.value for m in unit.measured(key)] for unit in found}
+    values = {name: v for name, v in values.items() if len(v) > 1}
+    if not values or len(values) > SPREADS:
+        return []
+    share = of.is_share(key)
+    told = [
+        f"{of.text(key, stdev(v))} ({name})" if share else f"{100 * stdev(v) / abs(mean(v)):.2g}\u00a0% ({name})"
+        for name, v in values.items()
+        if share or mean(v)
+    ]
+    fewest = min(len(v) for v in values.values())
+    low, high = (math.sqrt((fewest - 1) / float(chdtri(fewest - 1, tail))) for tail in (0.025, 0.975))
+    return [
+        f"{capital(of.about(key)[0])}, how far seeds of one setting lie apart (standard deviation): {listed(told)}. Of "
+        f"{fewest} seeds this is known within a factor of {low:.2g} to {high:.2g}."
+    ]
+
+
 def _failed(found: Sequence[Unit]) -> list[str]:
     """ "2 of 3 seeds of lr=0.1 diverged.": each training once, however many ways draw from it."""
     told: dict[str, str] = {}
@@ -100,6 +132,27 @@ def _failed(found: Sequence[Unit]) -> list[str]:
             how = "diverged" if diverged else f"failed ({failed[0].reason.rstrip('.')})"
             told[setting] = f"{len(failed)} of {len(unit.results)} seeds of {setting} {how}"
     return [f"{'; '.join(told.values())}."] if told else []
+
+
+def _collapsed(found: Sequence[Unit]) -> list[str]:
+    """ "1 of 3 seeds of gan collapsed (4 of 10 classes)."; said where none did as well."""
+    told: list[str] = []
+    counted: list[str] = []
+    for unit in found:
+        reached = [m.value for m in unit.measured(REACHED)]
+        known = max((m.value for m in unit.measured("classes_known")), default=0.0)
+        if not reached or known < 3:
+            continue
+        few = [count for count in reached if count <= known / 2]
+        counted.append(f"{len(reached)} of {unit.name}")
+        if few:
+            counts = listed([f"{count:g}" for count in few])
+            told.append(f"{len(few)} of {len(reached)} seeds of {unit.name} collapsed ({counts} of {known:g} classes)")
+    if not counted:
+        return []
+    if not told:
+        return [f"No seed collapsed ({listed(counted)}): each reaches more than half of the classes."]
+    return [f"{'; '.join(told)}."]
 
 
 def _unfinished(found: Sequence[Unit]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from noisette.errors import UserError
 from noisette.experiment.files import write_text
-from noisette.experiment.jobs import Folder
+from noisette.experiment.jobs import Folder, jobs
 from noisette.experiment.studies import Study
 from noisette.tasks.study import Result, results
 from noisette.views import commands, page, verdicts, words
@@ -157,7 +157,7 @@ def _curves(told: Told) -> list[Section]:
     return [*sections, *([Section("levels", "At each noise level", [], levels)] if levels else [])]
 
 
-_SERIES = {"curves": ("loss", "val_loss"), "grad_norm": ("grad_norm",)}
+_SERIES = {"curves": ("loss", "loss_critic", "val_loss"), "quality": ("proxy_fd",), "grad_norm": ("grad_norm",)}
 
 
 def _how(told: Told) -> Section:
@@ -165,13 +165,19 @@ def _how(told: Told) -> Section:
     study, budget = told.study, told.study.chosen
     each = {"minutes": "{:g} minutes", "steps": "{:,.0f} steps", "images": "{:,.0f} images"}
     seeds = len({r.seed for r in told.results})
-    trained = " or ".join(each[kind].format(value) for kind, value in budget.train.items())
+    made = [job.settings for job in jobs(study, seeds=[0])] if study.factors else []
+    trained = [each[kind].format(s["train"][kind]) for s in made for kind in each if s["train"].get(kind)]
+    drawn = f"{budget.samples:,} drawn"
+    sources = [as_text(s["data"]["source"]) for s in made]
     rows = [
         ["what differs", "; ".join(f"{f.label}: {', '.join(v.label for v in f.values)}" for f in study.factors)],
-        ["data", as_text(study.data.get("source", ""))],
-        ["budget", f"{study.budget}: {trained} for each training"],
+        ["data", ", ".join(dict.fromkeys(sources))],
+        ["budget", f"{study.budget}: {' or '.join(dict.fromkeys(trained))} for each training"],
         ["seeds", f"{seeds}: each a training of its own, with its own noise and order of the data"],
-        ["samples", f"{budget.samples:,} drawn to be measured, other noises for each seed of training"],
+        [
+            "samples",
+            f"{budget.samples:,} drawn to be measured, other noises for each seed of training" * bool(study.measure),
+        ],
         ["measured", as_text(list(study.measure))],
         *_read(told.compared),
     ]
@@ -182,7 +188,9 @@ def _how(told: Told) -> Section:
     tables = [Table([row for row in rows if row[1]])]
     tables += [Table(base, "Settings that are the same in all of them", folded=True)] if base else []
     text.append("This does all of it anew, in another folder:")
-    again = commands.study(told.place.study_path, "--out", f"{told.place.path}-again")
+    of = ["--of", study.continues] if study.continues else []
+    what = study.name if study.continues else told.place.study_path
+    again = commands.study(what, *of, "--out", f"{told.place.path}-again")
     return Section("how", "How it was measured", text, tables=tables, command=again)
 
 

@@ -27,8 +27,8 @@ COSTS = {"seconds_train": "training", "seconds_sample": "drawing"}
 # --- who comes first ------------------------------------------------------------------------------------------------
 
 
-def ranking(made: Claims, key: str, baseline: str = "") -> list[str]:
-    """One number over all units that compare in it; a sentence more where not all do."""
+def ranking(made: Claims, key: str, baselines: Sequence[str] = ()) -> list[str]:
+    """One number over all units that compare in it, a sentence for each baseline; one more where not all compare."""
     text = [_apart(made, key)] if key in made.apart else []
     mine = made.of(key)
     if not mine:
@@ -37,8 +37,13 @@ def ranking(made: Claims, key: str, baseline: str = "") -> list[str]:
         return [*text, _lone(made, mine, key)]
     if len(mine) == 1:
         return [*text, _pair(mine[0])]
-    base = _base(mine, baseline) if baseline else None
-    return [*text, _standing(made, mine, key) if base is None else _against(made, mine, key, base)]
+    told: list[str] = []
+    rest = mine
+    for label in baselines:
+        held = [c for c in rest if of.has(label, c.a, c.b)]
+        rest = [c for c in rest if c not in held]
+        told += [_pair(held[0]) if len(held) == 1 else _against(made, held, key, label)] if held else []
+    return [*text, *(told or [_standing(made, mine, key)])]
 
 
 def _apart(made: Claims, key: str) -> str:
@@ -94,25 +99,23 @@ def _standing(made: Claims, mine: Sequence[Claim], key: str) -> str:
     return f"{text} {count} differ{'' if real > 1 else 's'} by more than the noise."
 
 
-def _base(mine: Sequence[Claim], baseline: str) -> Unit | None:
-    """The one unit that all of these hold others against; None where there is none."""
-    both = set.intersection(*({c.a.name, c.b.name} for c in mine))
-    units = {u.name: u for c in mine for u in (c.a, c.b)}
-    named = [units[name] for name in both if baseline in (units[name].setting, *units[name].values.values())]
-    return named[0] if len(named) == 1 else None
-
-
-def _against(made: Claims, mine: Sequence[Claim], key: str, base: Unit) -> str:
-    """Every other setting against the one."""
+def _against(made: Claims, mine: Sequence[Claim], key: str, label: str) -> str:
+    """What differs from a baseline alone: from the one unit that it is, or each from its own."""
     name, _, way = of.about(key)
     groups = (
-        (f"{'better' if way else 'lower'} is", [c for c in mine if c.real and c.b is base]),
-        (f"{'worse' if way else 'higher'} is", [c for c in mine if c.real and c.a is base]),
+        (f"{'better' if way else 'lower'} is", [c for c in mine if c.real and of.named(c.b, label)]),
+        (f"{'worse' if way else 'higher'} is", [c for c in mine if c.real and of.named(c.a, label)]),
         ("no difference beyond the noise for", [c for c in mine if not c.real]),
     )
-    parts = [f"{word} {_named(some, key, base)}" for word, some in groups if some]
+    parts = [f"{word} {_named(some, key, label)}" for word, some in groups if some]
+    bases = {unit.name: unit for c in mine for unit in (c.a, c.b) if of.named(unit, label)}
     better = f"; {way} is better" if way else ""
-    return f"{capital(name)} against {base.name} ({value(made, key, base)}{_most(mine)}{better}): {'; '.join(parts)}."
+    told, seeds = next(iter(bases)), _most(mine).removeprefix(" ")
+    if len(bases) > 1:
+        told = label
+    else:
+        seeds = f"{value(made, key, bases[told])} {seeds}"
+    return f"{capital(name)} against {told} ({seeds}{better}): {'; '.join(parts)}."
 
 
 def _ends(made: Claims, mine: Sequence[Claim], key: str) -> tuple[Unit, Unit]:
@@ -126,11 +129,12 @@ def _names(mine: Sequence[Claim]) -> set[str]:
     return {unit.name for c in mine for unit in (c.a, c.b)}
 
 
-def _named(some: Sequence[Claim], key: str, than: Unit | None = None) -> str:
-    """ "linear by 3.1 ± 0.8, sigmoid by 2.2 ± 0.9 and 2 more": the other one of each claim."""
+def _named(some: Sequence[Claim], key: str, than: str = "") -> str:
+    """ "linear by 3.1 ± 0.8, sigmoid by 2.2 ± 0.9 and 2 more": the other one of each claim, or that without a label."""
     told = []
     for claim in some[:NAMED]:
-        other, by = claim.a if claim.b is than else claim.b, difference(key, claim.effect)
+        other = claim.a if than and of.named(claim.b, than) else claim.b
+        by = difference(key, claim.effect)
         told.append(f"{other.name} by {by}" if claim.real else f"{other.name} ({by})")
     more = len(some) - len(told)
     return listed([*told, f"{more} more"] if more else told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import re
@@ -24,6 +25,9 @@ DISTANCES = ("fid", "kid", "precision", "recall", "density", "coverage")
 ANYWHERE = ("steps", "images", "parameters", "nfe", "terminal_signal", "grad_norm_spread", "fid_ratio")
 """Numbers that mean the same whatever was learned from and wherever it was done."""
 
+
+EXACT = ("steps", "images", "parameters", "nfe", "terminal_signal", "memory")
+"""Numbers in which no luck is where every seed gives the same."""
 
 NUMBER = re.compile(r"(?:[\w. ]+=)?([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")
 
@@ -59,7 +63,7 @@ class Unit:
             value, error = result.numbers.get(key), result.errors.get(key)
             if value is not None and math.isfinite(value):
                 known = error is not None and math.isfinite(error)
-                found.append(Measured(result.seed, value, error if known else None))
+                found.append(Measured(result.seed, value, error if known else None, result.shared.get(key, 0.0)))
         return found
 
     @property
@@ -68,14 +72,18 @@ class Unit:
         return {r.seed: str(r.run) for r in self.results}
 
     @cached_property
-    def material(self) -> Material | None:
-        """The run of the first finished seed, read; None where there is none."""
+    def materials(self) -> list[Material]:
+        """The runs of the finished seeds, read, as far as they are still there."""
+        found = []
         for result in self.finished:
-            try:
-                return Material(Run.open(result.run))
-            except UserError:
-                continue
-        return None
+            with contextlib.suppress(UserError):
+                found.append(Material(Run.open(result.run)))
+        return found
+
+    @property
+    def material(self) -> Material | None:
+        """That of the first finished seed; None where there is none."""
+        return next(iter(self.materials), None)
 
 
 def units(results: Sequence[Result]) -> list[Unit]:
@@ -111,14 +119,26 @@ def compared(found: Sequence[Unit]) -> list[Unit]:
     return list(first.values())
 
 
-def pairs(found: Sequence[Unit], baseline: str = "") -> list[tuple[int, int]]:
-    """Which two are held against each other: those that differ in one factor (where no two do, every two), and with a
-    baseline, the label of a value or of a setting, those of them that have it on one side."""
+def pairs(found: Sequence[Unit], baselines: Sequence[str] = ()) -> list[tuple[int, int]]:
+    """Which two are held against each other: those that differ in one factor (where no two do, every two), and with
+    baselines, labels of values or of settings, those of them that have one on one side."""
     every = list(itertools.combinations(range(len(found)), 2))
-    apart = {pair: _differing(found[pair[0]], found[pair[1]]) for pair in every}
-    near = [pair for pair in every if len(apart[pair]) == 1 and _near(found, pair, apart[pair][0])] or every
-    sides = {pair: {name for k in pair for name in _names(found[k], apart[pair])} for pair in near}
-    return [pair for pair in near if baseline in sides[pair]] or near if baseline else near
+    apart = {(a, b): _differing(found[a], found[b]) for a, b in every}
+    one = [pair for pair in every if len(apart[pair]) == 1] or every
+    if held := [(a, b) for a, b in one if any(has(label, found[a], found[b]) for label in baselines)]:
+        return held
+    return [pair for pair in one if len(apart[pair]) > 1 or _near(found, pair, apart[pair][0])]
+
+
+def has(label: str, one: Unit, other: Unit) -> bool:
+    """Whether exactly one of two has this label, of a setting, or of a value in which they differ."""
+    apart = _differing(one, other)
+    return (label in _names(one, apart)) != (label in _names(other, apart))
+
+
+def named(unit: Unit, label: str) -> bool:
+    """Whether this is the label of the unit's setting or of one of its values."""
+    return label in _names(unit, list(unit.values))
 
 
 def _near(found: Sequence[Unit], pair: tuple[int, int], factor: str) -> bool:
@@ -156,9 +176,16 @@ Kind = Callable[[Unit, str], tuple[str, ...]]
 
 
 def kind(unit: Unit, key: str) -> tuple[str, ...]:
-    """What must be equal for this number of two units to compare: the machine of a time, the data of a distance."""
-    material = unit.material
-    if key in ANYWHERE or key.startswith("share_") or material is None:
+    """What must be equal for this number of two units to compare: the machine of a time, the data of a distance.
+
+    Where it is not even equal for the seeds of the unit, it compares with none.
+    """
+    kinds = dict.fromkeys(_kind(material, key) for material in unit.materials)
+    return next(iter(kinds), ()) if len(kinds) < 2 else ("mixed", unit.name)
+
+
+def _kind(material: Material, key: str) -> tuple[str, ...]:
+    if key in ANYWHERE or key.startswith("share_"):
         return ()
     if key in TIMES:
         return (words.machine_name(material.meta),)
