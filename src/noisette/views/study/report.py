@@ -174,10 +174,7 @@ def _how(told: Told) -> Section:
         ["data", ", ".join(dict.fromkeys(sources))],
         ["budget", f"{study.budget}: {' or '.join(dict.fromkeys(trained))} for each training"],
         ["seeds", f"{seeds}: each a training of its own, with its own noise and order of the data"],
-        [
-            "samples",
-            f"{budget.samples:,} drawn to be measured, other noises for each seed of training" * bool(study.measure),
-        ],
+        ["samples", f"{drawn} to be measured, other noises for each seed of training" if study.measure else ""],
         ["measured", as_text(list(study.measure))],
         *_read(told.compared),
     ]
