@@ -160,15 +160,16 @@ def test_a_run_that_a_living_worker_has_is_not_dealt_out(source: Path, tmp_path:
 def test_a_run_that_is_with_another_is_not_asked_for_again_at_once(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(study_queue, "PAUSE", 0.5)
+    naps: list[float] = []
+    monkeypatch.setattr(study_queue.time, "sleep", naps.append)
     folder = folder_of(tmp_path / "study", source)
     made = folder.read()
     (job, *_) = jobs(made)
     with study_queue.quiet(), locked(folder.lock(job)):
-        queue, begun = study_queue.connect(study_queue.database(folder, None), made), time.monotonic()
+        queue = study_queue.connect(study_queue.database(folder, None), made)
         one = partial(study_queue.done, folder, made, job, lambda: 0, lambda *doing: None, lambda job: None)
         study_queue.once(queue, lambda trial: one())
-        assert time.monotonic() - begun > 0.5 and queue.trials[0].state == optuna.trial.TrialState.FAIL
+        assert naps == [study_queue.PAUSE] and queue.trials[0].state == optuna.trial.TrialState.FAIL
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")

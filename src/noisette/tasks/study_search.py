@@ -53,11 +53,11 @@ def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Wa
     """
     study = folder.read()
     by_values = {frozenset(setting.values.items()): setting for setting in settings(study)}
-    until = time.monotonic() + 60 * minutes
     folder.mark(searched=True)
     with quiet():
         sampler = optuna.samplers.TPESampler(n_startup_trials=FIRST, constant_liar=True)
         queue = connect(url, study, SEARCH, sampler)
+        until = time.monotonic() + 60 * minutes
 
         def objective(trial: optuna.Trial) -> float:
             chosen = {f.label: trial.suggest_categorical(f.label, [v.label for v in f.values]) for f in study.factors}
