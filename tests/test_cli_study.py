@@ -49,6 +49,15 @@ def test_a_study_from_its_file_to_its_report(mine: Path, capsys: pytest.CaptureF
     assert "another study lies there" in capsys.readouterr().err
 
 
+def test_a_search_from_its_file_to_its_report(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("study", mine, "--train.steps", 4, "--search", "--minutes", 0.0001)
+    said = capsys.readouterr().out
+    folder = Path("runs/study-tiny")
+    assert "a search of 0.0001 minutes in 2 settings" in said and ", seed 0: " in said and ", 1 run\n" in said
+    assert "1 of 1" in (folder / "report.html").read_text(encoding="utf-8")
+    assert (folder / "results.csv").read_text().count("\n") == 2
+
+
 def test_bad_input_is_one_line_and_exit_2(mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases: list[tuple[list[object], str]] = [
         (["study", "schedule"], 'did you mean "schedules"'),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,15 +22,14 @@ from typing import Any
 
 import optuna
 import pytest
-from study_maker import ACTIVATION, folder_of, many, study_of
+from study_maker import folder_of, many, study_of
 from tiny import TINY
 
 from noisette.errors import UserError
-from noisette.experiment import build
 from noisette.experiment.files import locked
-from noisette.experiment.jobs import Folder, Job, jobs
-from noisette.experiment.runs import Run, Shape
-from noisette.tasks import study, study_queue, study_search
+from noisette.experiment.jobs import Folder, jobs
+from noisette.experiment.runs import Run
+from noisette.tasks import study, study_queue
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +146,75 @@ def test_a_run_that_others_work_on_is_waited_for(source: Path, tmp_path: Path) -
     assert [result.state for result in study.results(folder.path)] == ["missing", "finished"]
 
 
+def test_a_run_that_a_living_worker_has_is_not_dealt_out(source: Path, tmp_path: Path) -> None:
+    """It was taken for dead, so its trial is over, and only its lock is left to say that it lives."""
+    folder = folder_of(tmp_path / "study", source)
+    (job, *_), unattended = jobs(folder.read()), study_queue._Unattended(folder)
+    with study_queue.quiet():
+        queue = study_queue.connect(study_queue.database(folder, None), folder.read())
+        with locked(folder.lock(job)):
+            assert not study_queue._refill(queue, [job], unattended) and not queue.trials
+        assert study_queue._refill(queue, [job], unattended) and len(queue.trials) == 1
+
+
+def test_a_run_that_is_with_another_is_not_asked_for_again_at_once(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(study_queue.time, "sleep", naps.append)
+    folder = folder_of(tmp_path / "study", source)
+    made = folder.read()
+    (job, *_) = jobs(made)
+    with study_queue.quiet(), locked(folder.lock(job)):
+        queue = study_queue.connect(study_queue.database(folder, None), made)
+        one = partial(study_queue.done, folder, made, job, lambda: 0, lambda *doing: None, lambda job: None)
+        study_queue.once(queue, lambda trial: one())
+        assert naps == [study_queue.PAUSE] and queue.trials[0].state == optuna.trial.TrialState.FAIL
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+def test_a_worker_that_gives_signs_of_life_keeps_its_run(source: Path, tmp_path: Path) -> None:
+    """Its lock may be on a disk that passes no locks between machines."""
+    folder = folder_of(tmp_path / "study", source)
+    (first, second, *_) = jobs(folder.read())
+    unattended = study_queue._Unattended(folder)
+    for job in (first, second):
+        unattended.since[job.name] = -math.inf
+    with study_queue.quiet():
+        queue = study_queue.connect(study_queue.database(folder, None), folder.read())
+        queue.enqueue_trial({}, user_attrs={study_queue.RUN: first.name})
+        trial = queue.ask()
+        queue._storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+        assert not study_queue._refill(queue, [first], unattended)
+        # Dealt out once more, it takes its attributes along, and is killed before its first sign.
+        attributes = {**queue.trials[0].user_attrs, study_queue.RUN: second.name}
+        assert study_queue.ALIVE in attributes
+        queue.enqueue_trial({}, user_attrs=attributes)
+        queue.ask()
+        assert study_queue._refill(queue, [second], unattended)
+
+
+def lose(folder: Folder) -> None:
+    """The database has no tables any more."""
+    with contextlib.closing(sqlite3.connect(folder.database)) as database, database:
+        for table in ("trials", "trial_heartbeats"):
+            database.execute(f"drop table {table}")
+
+
+def test_a_database_that_goes_away_in_the_middle_is_told_in_one_line(source: Path, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    where = study_queue.database(folder, None)
+    with pytest.raises(UserError, match=r"went away .*no such table.* the same command goes on") as error:
+        study_queue.work(folder, where, lambda: 0, lambda *doing: None, lambda job: lose(folder))
+    assert "\n" not in str(error.value)
+    assert [r.state for r in study.results(folder.path)].count("finished") == 1
+    with study_queue.quiet():
+        storage = study_queue._Storage(f"sqlite:///{tmp_path / 'other.db'}", heartbeat_interval=1)
+        storage.remove_session()
+        (tmp_path / "other.db").write_bytes(b"")
+        storage.record_heartbeat(0)  # it may be back for the next one
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -243,40 +314,6 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(source: Path, tmp_path:
     before = trainings(folder)
     work(folder)
     assert finished(folder) and before.items() <= trainings(folder).items()
-
-
-# --- searching ----------------------------------------------------------------------------------------------------
-
-
-def test_a_search_finds_a_recipe_that_trains(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    predicts = {"label": "predicts", "key": "objective.predicts", "values": ["v", "x0"]}
-    folder = folder_of(tmp_path / "study", source, factors=[ACTIVATION, predicts])
-    looked: list[str] = []
-
-    def answer(folder: Folder, made: Any, job: Job) -> float:
-        looked.append(job.name)
-        return {"relu-x0": 1.0}.get(job.trained, 5.0) + 0.01 * job.seed
-
-    monkeypatch.setattr(study_queue, "carry_out", _pretend)
-    monkeypatch.setattr(study_queue, "answer", answer)
-    url = study_queue.database(folder, None)
-    with pytest.raises(study_queue.Stop):
-        study_search.search(folder, url, 60, lambda: 15 * (len(looked) >= 12), lambda *a: None, lambda job: None)
-    assert len(looked) == len({*looked})  # one that is tried again has another seed
-    found = study_search.best(folder, url)
-    assert found[0].setting.label == "relu, x0" and found[0].mean < 4 < found[-1].mean
-    shape = Shape(1, 8, 8, ("0", "1"))
-    recipe = build.resolve(shape, str(folder.best_path), {"train": {"steps": 3}})
-    assert recipe.net.activation == "relu" and recipe.objective.predicts == "x0" and recipe.train.steps == 3
-
-
-def _pretend(folder: Folder, made: Any, job: Job, stopped: Any, watch: Any) -> bool:
-    """A run folder with settings alone."""
-    path = folder.run(job)
-    if not path.exists():
-        settings = {key: value for key, value in job.settings.items() if key != "data"}
-        Run.create(path, build.resolve(Shape(1, 8, 8, ("0", "1")), "small-grey", settings), {}, {})
-    return True
 
 
 # --- several machines ---------------------------------------------------------------------------------------------

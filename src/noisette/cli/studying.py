@@ -103,7 +103,7 @@ def study(
     if worker:
         _work(folder, storage, search, minutes, os.getppid())
         return
-    chosen = _begin(folder, asked)
+    chosen = _begin(folder, asked, search, minutes)
     if workers > 1:
         _share(folder, workers, storage, search, minutes)
     else:
@@ -123,13 +123,18 @@ def _list() -> None:
         print(f"{name:<20} {found.question}\n{'':<20} {runs}")
 
 
-def _begin(folder: Folder, asked: Study) -> Study:
+def _begin(folder: Folder, asked: Study, search: bool, minutes: float | None) -> Study:
     """Looks at the study before anything is written, settles it in its folder, and says what will be done."""
     from noisette.experiment.jobs import jobs
+    from noisette.experiment.jobs import settings as settings_of
     from noisette.tasks.study import left
     from noisette.tasks.study_start import begin
 
     chosen = begin(folder, asked)
+    if search:
+        span, count = minutes or chosen.chosen.search, len(settings_of(chosen))
+        print(f"{chosen.title}: a search of {span:g} minutes in {count} settings, into {folder.path}", flush=True)
+        return chosen
     every = len(jobs(chosen))
     done = every - len(left(folder, chosen))
     went = f", {done} of them done" if done else ""
@@ -152,7 +157,7 @@ def _work(folder: Folder, storage: str | None, search: bool, minutes: float | No
                 orphaned = parent is not None and os.getppid() != parent
                 return signal.SIGTERM if orphaned else asked()
 
-            ended = _teller(folder, chosen)
+            ended = _teller(folder, chosen, search)
             if search:
                 span = minutes or chosen.chosen.search
                 study_search.search(folder, url, span, stopped, doing, ended)
@@ -164,7 +169,7 @@ def _work(folder: Folder, storage: str | None, search: bool, minutes: float | No
         fail(GOES_ON, 128 + stop.number)
 
 
-def _teller(folder: Folder, chosen: Study) -> Callable[[Job], None]:
+def _teller(folder: Folder, chosen: Study, search: bool) -> Callable[[Job], None]:
     """Prints a line for each run that ended."""
     from noisette.experiment.jobs import jobs
     from noisette.tasks.study import NUMBERS, left, of_job
@@ -179,7 +184,10 @@ def _teller(folder: Folder, chosen: Study) -> Callable[[Job], None]:
             seconds = first.numbers.get("seconds_train") or 0.0
             found = [(NUMBERS[key][0], first.numbers.get(key)) for key in chosen.answers[:2]]
             said = ", ".join([f"{seconds:,.0f} s", *(f"{name} {number(v)}" for name, v in found if v is not None)])
-        print(f"{every - len(left(folder, chosen)):>3}/{every}  {job.name}: {said}", flush=True)
+        if search:
+            print(f"{first.setting}, seed {job.seed}: {said}", flush=True)
+        else:
+            print(f"{every - len(left(folder, chosen)):>3}/{every}  {job.name}: {said}", flush=True)
 
     return tell
 
@@ -222,7 +230,8 @@ def _conclude(folder: Folder, chosen: Study, storage: str | None, search: bool) 
         from noisette.views.table import number
 
         for one in study_search.best(folder, study_queue.database(folder, storage)):
-            print(f"{number(one.mean):>10}  {one.setting.label}, {len(one.values)} runs")
+            count = len(one.values)
+            print(f"{number(one.mean):>10}  {one.setting.label}, {count} run{'s' * (count > 1)}")
         print(f"Recipe  {folder.best_path} (noisette train DATA --recipe {folder.best_path})")
     elif missing := left(folder, chosen):
         count = len(missing)

@@ -2,7 +2,7 @@
 
     study.toml           the study with all choices         study.db        the queue, where no --storage is given
     runs/SETTING-seed-K/ ordinary run folders               locks/          who is at work on which
-    results.csv  report.html  best.toml
+    results.csv  report.html  best.toml                     searched        a mark, while it is searched
 
 Settings that differ only in how to sample share their trained runs.
 """
@@ -181,6 +181,27 @@ class Folder:
     def best_path(self) -> Path:
         """The recipe that a search found best."""
         return self.path / "best.toml"
+
+    @property
+    def searched(self) -> bool:
+        """Whether it is searched: not every setting is tried, and good ones with more seeds than others."""
+        return self._mark.is_file()
+
+    def mark(self, searched: bool) -> None:
+        """Says how the study is worked on from now on."""
+        if searched:
+            self._mark.touch()
+        else:
+            self._mark.unlink(missing_ok=True)
+
+    @property
+    def _mark(self) -> Path:
+        return self.path / "searched"
+
+    def seeds(self, trained: str) -> list[int]:
+        """The seeds of the run folders that are there of a setting."""
+        ends = (path.name.removeprefix(f"{trained}-seed-") for path in (self.path / "runs").glob(f"{trained}-seed-*"))
+        return sorted(int(end) for end in ends if end.isdecimal())
 
     def run(self, job: Job) -> Path:
         return self.path / "runs" / job.name

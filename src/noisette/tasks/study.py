@@ -110,12 +110,18 @@ class Result:
 
 
 def results(folder: Path) -> list[Result]:
-    """All results of a study's folder, those that are still missing included: setting by setting, seed by seed.
+    """All results of a study's folder: setting by setting, seed by seed.
 
-    Raises UserError for a folder that holds no study.
+    Those that are still missing are included; in a folder that is searched, where nobody knows what will be tried, it
+    is what was begun. Raises UserError for a folder that holds no study.
     """
     place = Folder(Path(folder))
     study = place.read()
+    return _searched(place, study) if place.searched else _planned(place, study)
+
+
+def _planned(place: Folder, study: Study) -> list[Result]:
+    """Of every setting with each of the study's seeds."""
     read = {job.name: _Read.of(place.run(job), study, job) for job in jobs(study)}
     return [
         result
@@ -125,10 +131,23 @@ def results(folder: Path) -> list[Result]:
     ]
 
 
+def _searched(place: Folder, study: Study) -> list[Result]:
+    """Of every run there is, in the ways that it was measured in; where there are none yet, in all of its ways."""
+    found = [
+        result
+        for setting in settings(study)
+        for job in jobs(study, [setting], place.seeds(setting.trained))
+        for result in _Read.of(place.run(job), study, job).results(setting, job)
+    ]
+    measured = {result.run for result in found if result.state == "finished"}
+    return [result for result in found if result.state == "finished" or result.run not in measured]
+
+
 def of_job(folder: Folder, study: Study, job: Job) -> list[Result]:
-    """The results of one job: of all its settings and ways."""
+    """The results of one job: of its ways, and of the settings that they are the ways of."""
     read = _Read.of(folder.run(job), study, job)
-    return [r for setting in settings(study) if setting.trained == job.trained for r in read.results(setting, job)]
+    mine = [s for s in settings(study) if s.trained == job.trained and set(s.ways) <= set(job.ways)]
+    return [result for setting in mine for result in read.results(setting, job)]
 
 
 def is_done(run: Run, study: Study, job: Job) -> bool:
@@ -168,9 +187,10 @@ def fastest(folder: Path, count: int) -> list[Setting]:
 
     Raises UserError where fewer than `count` are finished.
     """
-    study = Folder(folder).read()
+    place = Folder(folder)
+    study = place.read()
     speeds: dict[str, list[float]] = {}
-    for result in results(folder):
+    for result in _planned(place, study):
         speed = result.numbers.get("images_per_second") if result.state == "finished" else None
         speeds.setdefault(result.setting, []).append(speed or 0.0)
     whole = {label: float(np.mean(found)) for label, found in speeds.items() if min(found) > 0}

@@ -17,7 +17,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy.exc
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 
@@ -34,7 +34,12 @@ HEARTBEAT, GRACE = 5, 20
 PAUSE, TRIES = 1.0, 5
 """Seconds between two looks at a queue that others work on or at a database that is silent; how many of the latter."""
 
-RUN = "run"
+SILENT = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)
+"""What a database that does not answer comes to."""
+
+RUN, ALIVE = "run", "alive"
+"""Attributes of a trial: the name of its run; its own number, once it gave a sign of life."""
+
 SEARCH = "-search"
 
 Ended = Callable[[Job], None]
@@ -54,25 +59,43 @@ def database(folder: Folder, storage: str | None) -> str:
     return storage or f"sqlite:///{folder.database.resolve()}"
 
 
+class _Storage(RDBStorage):
+    """Optuna's, whose heartbeats outlive a database that is away for a while, and leave a trace in the trial."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        with contextlib.suppress(*SILENT, UpdateFinishedTrialError):
+            super().record_heartbeat(trial_id)
+            # A trial that is dealt out again takes its attributes along, so it is told whose the heart is.
+            self.set_trial_user_attr(trial_id, ALIVE, self.get_trial_number_from_id(trial_id))
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's remarks that heartbeats are new."""
+    """Without Optuna's remarks that heartbeats are new. Raises UserError where the database goes away."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        yield
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            yield
+    except SILENT as error:
+        raise UserError(
+            f"--storage: the database went away ({_line(error)}), all that was done is kept: when it is back, the "
+            "same command goes on"
+        ) from None
 
 
 @quiet()
 def connect(url: str, study: Study, kind: str = "", sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
     """The queue of a study, made where it is not there yet. Raises UserError where the database cannot be used."""
     options: dict[str, Any] = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {"pool_pre_ping": True}
-    said = json.dumps(matters(study), sort_keys=True)
+    # The queue of a search keeps answers: those to another question are no use to it.
+    told = {**matters(study), "answer": study.answers[0]} if kind == SEARCH else matters(study)
+    said = json.dumps(told, sort_keys=True)
     name = f"{study.name}{kind}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
     why = ""
     for _ in range(TRIES):
         try:
-            kept = RDBStorage(
+            kept = _Storage(
                 url,
                 engine_kwargs=options,
                 heartbeat_interval=HEARTBEAT,
@@ -89,14 +112,15 @@ def connect(url: str, study: Study, kind: str = "", sampler: optuna.samplers.Bas
         except (sqlalchemy.exc.ArgumentError, ImportError) as error:
             known = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE (pip install noisette[postgres])"
             raise UserError(f"--storage: {_line(error)}: write {known}") from None
-        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:  # others may be making its tables
+        except SILENT as error:  # others may be making its tables
             why = _line(error)
             time.sleep(PAUSE)
     raise UserError(f"--storage: the database does not answer ({why}): is it running, and does it let you in?")
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split("\n")[0].split())[:200]
+    said = str(error.__cause__ or error)  # Optuna's own words say only that there was an error
+    return " ".join(said.split("\n")[0].split())[:200]
 
 
 def deal_out(folder: Folder, url: str, search: bool = False) -> None:
@@ -116,6 +140,7 @@ def work(folder: Folder, url: str, stopped: Stopped, watch: Watch, ended: Ended)
         UserError: what is not a setting's fault, see carry_out; a database that cannot be used.
     """
     study = folder.read()
+    folder.mark(searched=False)
     with quiet():
         queue, unattended = connect(url, study), _Unattended(folder)
         while missing := left(folder, study):
@@ -130,15 +155,22 @@ def work(folder: Folder, url: str, stopped: Stopped, watch: Watch, ended: Ended)
 
 def _refill(queue: optuna.Study, missing: Sequence[Job], unattended: _Unattended) -> bool:
     """Puts jobs that nobody is at work on into the queue; whether there is anything to take from it."""
-    waiting, running = (_names(queue, state) for state in (TrialState.WAITING, TrialState.RUNNING))
-    lost = [job for job in missing if job.name not in waiting and unattended(job, job.name in running)]
+    waiting, running = (_dealt(queue, state) for state in (TrialState.WAITING, TrialState.RUNNING))
+    # Of those that gave a sign of life, Optuna knows when the last one was.
+    known = {*waiting, *(name for name, alive in running.items() if alive)}
+    lost = [job for job in missing if job.name not in known and unattended(job, job.name in running)]
     for job in lost:
         queue.enqueue_trial({}, user_attrs={RUN: job.name})
     return bool(waiting or lost)
 
 
-def _names(queue: optuna.Study, state: TrialState) -> set[str]:
-    return {trial.user_attrs.get(RUN, "") for trial in queue.get_trials(deepcopy=False, states=(state,))}
+def _dealt(queue: optuna.Study, state: TrialState) -> dict[str, bool]:
+    """The names of runs in this state, and whether whoever took them gave a sign of life."""
+    found: dict[str, bool] = {}
+    for trial in queue.get_trials(deepcopy=False, states=(state,)):
+        name = trial.user_attrs.get(RUN, "")
+        found[name] = found.get(name, False) or trial.user_attrs.get(ALIVE) == trial.number
+    return found
 
 
 def _deal(queue: optuna.Study, folder: Folder, study: Study, stopped: Stopped, watch: Watch, ended: Ended) -> None:
@@ -155,12 +187,9 @@ def _deal(queue: optuna.Study, folder: Folder, study: Study, stopped: Stopped, w
 
 
 def done(folder: Folder, study: Study, job: Job, stopped: Stopped, watch: Watch, ended: Ended) -> float:
-    """Does a job, and gives its answer. Raises TrialPruned where it has none, or another worker has it."""
-    try:
-        if carry_out(folder, study, job, stopped, watch):
-            ended(job)
-    except Busy:
-        raise optuna.TrialPruned from None
+    """Does a job, and gives its answer. Raises TrialPruned where it has none, Busy where another worker has it."""
+    if carry_out(folder, study, job, stopped, watch):
+        ended(job)
     value = answer(folder, study, job)
     if value is None:
         raise optuna.TrialPruned
@@ -175,7 +204,7 @@ def answer(folder: Folder, study: Study, job: Job) -> float | None:
 
 
 def once(queue: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
-    """One trial, with heartbeats."""
+    """One trial, with heartbeats. One that another worker is at is given up, after a pause: it may come again."""
     over = False
 
     def watched(trial: optuna.Trial) -> float:
@@ -185,11 +214,15 @@ def once(queue: optuna.Study, objective: Callable[[optuna.Trial], float]) -> Non
         except optuna.TrialPruned:
             over = True
             raise
+        except Busy:
+            over = True
+            time.sleep(PAUSE)
+            raise
         over = True
         return value
 
     try:
-        queue.optimize(watched, n_trials=1)
+        queue.optimize(watched, n_trials=1, catch=(Busy,))
     except Exception:  # Optuna says in several ways that a trial is somebody else's now
         if not over:
             raise
@@ -197,24 +230,24 @@ def once(queue: optuna.Study, objective: Callable[[optuna.Trial], float]) -> Non
 
 
 class _Unattended:
-    """Whether nobody is at work on a job: it is not dealt out, or it is, but its lock has been free for a while.
+    """Whether nobody is at work on a job: its lock is free, and has been for a while if it is dealt out.
 
-    Optuna never takes a trial for dead whose worker was killed before its first heartbeat.
+    It is asked about jobs that are not dealt out (a worker that was taken for dead may be at them), and about those
+    without a heartbeat: Optuna never takes a trial for dead whose worker was killed before its first.
     """
 
     def __init__(self, folder: Folder):
         self.folder, self.since = folder, dict[str, float]()
 
     def __call__(self, job: Job, dealt: bool) -> bool:
-        if not dealt:
-            return True
         try:
-            with locked(self.folder.lock(job)) as held:
-                if not held:
-                    return False
+            with locked(self.folder.lock(job)):
+                pass
         except BlockingIOError:
             self.since.pop(job.name, None)
             return False
+        if not dealt:
+            return True
         if time.monotonic() - self.since.setdefault(job.name, time.monotonic()) < 2 * GRACE:
             return False
         del self.since[job.name]

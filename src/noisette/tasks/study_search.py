@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from noisette.experiment.files import write_text
 from noisette.experiment.jobs import Folder, Setting, jobs, settings
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
-from noisette.tasks.study import NUMBERS
+from noisette.tasks.study import NUMBERS, opened
 from noisette.tasks.study_queue import SEARCH, Ended, Stop, connect, done, once, quiet
 from noisette.tasks.study_run import Stopped, Watch
+from noisette.tasks.train import Interrupted
+
+SEED = "seed"
+"""An attribute of a trial: the seed of its run."""
 
 FIRST = 6
 """Settings that are drawn at random before the sampler has an opinion."""
@@ -27,20 +32,20 @@ FIRST = 6
 
 @dataclass(frozen=True)
 class Tried:
-    """A setting that a search tried: its answers, one for each seed."""
+    """A setting that a search tried: its answers, by seed."""
 
     setting: Setting
-    values: tuple[float, ...]
+    values: Mapping[int, float]
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.values))
+        return float(np.mean([*self.values.values()]))
 
 
 def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Watch, ended: Ended) -> None:
     """Tries settings for so many minutes; a run that has begun is finished. The same again searches on.
 
-    A setting that is tried again gets another seed, so that luck does not win.
+    A setting that is tried again gets another seed, so that luck does not win. What was interrupted comes first.
 
     Raises:
         Interrupted, Stop: `stopped` said so.
@@ -48,18 +53,25 @@ def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Wa
     """
     study = folder.read()
     by_values = {frozenset(setting.values.items()): setting for setting in settings(study)}
-    until = time.monotonic() + 60 * minutes
+    folder.mark(searched=True)
     with quiet():
         sampler = optuna.samplers.TPESampler(n_startup_trials=FIRST, constant_liar=True)
         queue = connect(url, study, SEARCH, sampler)
+        until = time.monotonic() + 60 * minutes
 
         def objective(trial: optuna.Trial) -> float:
             chosen = {f.label: trial.suggest_categorical(f.label, [v.label for v in f.values]) for f in study.factors}
             setting = by_values.get(frozenset(chosen.items()))
             if setting is None:  # the budget has no time for it
                 raise optuna.TrialPruned
-            (job,) = jobs(study, [setting], [_before(queue, trial.number, chosen)])
-            return done(folder, study, job, stopped, watch, ended)
+            if SEED not in trial.user_attrs:
+                trial.set_user_attr(SEED, _next_seed(queue, chosen))
+            (job,) = jobs(study, [setting], [trial.user_attrs[SEED]])
+            try:
+                return done(folder, study, job, stopped, watch, ended)
+            except Interrupted:
+                queue.add_trial(_again(trial))
+                raise
 
         while time.monotonic() < until:
             if number := stopped():
@@ -67,11 +79,22 @@ def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Wa
             once(queue, objective)
 
 
-def _before(queue: optuna.Study, number: int, chosen: Mapping[str, Any]) -> int:
-    """How many earlier trials of the same values count, which is the seed of the next one."""
-    states = (TrialState.COMPLETE, TrialState.RUNNING)
-    earlier = queue.get_trials(deepcopy=False, states=states)
-    return sum(trial.number < number and trial.params == chosen for trial in earlier)
+def _next_seed(queue: optuna.Study, chosen: Mapping[str, Any]) -> int:
+    """The first seed that no trial of the same values has: one that gave an answer, is at work, or will go on."""
+    states = (TrialState.COMPLETE, TrialState.RUNNING, TrialState.WAITING)
+    mine = [trial for trial in queue.get_trials(deepcopy=False, states=states) if trial.params == chosen]
+    taken = {trial.user_attrs.get(SEED) for trial in mine}
+    return next(seed for seed in itertools.count() if seed not in taken)
+
+
+def _again(trial: optuna.Trial) -> optuna.trial.FrozenTrial:
+    """The same trial, to be taken up by whoever comes next."""
+    return optuna.trial.create_trial(
+        state=TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs=trial.user_attrs,
+    )
 
 
 def best(folder: Folder, url: str) -> list[Tried]:
@@ -80,25 +103,26 @@ def best(folder: Folder, url: str) -> list[Tried]:
     Raises UserError where there is none.
     """
     study = folder.read()
-    trials = connect(url, study, SEARCH).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    answers: dict[frozenset[tuple[str, str]], list[float]] = {}
+    with quiet():
+        trials = connect(url, study, SEARCH).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    answers: dict[frozenset[tuple[str, str]], dict[int, float]] = {}
     for trial in trials:
         if trial.value is not None:
-            answers.setdefault(frozenset(trial.params.items()), []).append(trial.value)
-    found = [Tried(s, tuple(answers[key])) for s in settings(study) if (key := frozenset(s.values.items())) in answers]
+            answers.setdefault(frozenset(trial.params.items()), {})[trial.user_attrs[SEED]] = trial.value
+    found = [Tried(s, answers[key]) for s in settings(study) if (key := frozenset(s.values.items())) in answers]
     if not found:
         raise UserError(f"{folder.path}: no run of the search was finished: give it more --minutes")
     sign = -1 if NUMBERS[study.answers[0]][2] == "higher" else 1
     found.sort(key=lambda one: sign * one.mean)
-    write_text(folder.best_path, _recipe(folder, study, found[0].setting))
+    write_text(folder.best_path, _recipe(folder, study, found[0]))
     return found
 
 
-def _recipe(folder: Folder, study: Study, setting: Setting) -> str:
+def _recipe(folder: Folder, study: Study, best: Tried) -> str:
     """The settings of a run, with its way to sample, as another training can take them."""
-    (job,) = jobs(study, [setting], [0])
-    config = Run.open(folder.run(job)).config
-    way = setting.ways[0]
+    places = [folder.run(job) for job in jobs(study, [best.setting], sorted(best.values))]
+    config = Run.open(next(filter(opened, places), places[0])).config
+    way = best.setting.ways[0]
     if way and not ways.is_path(way):
         config = config.changed({"sample": ways.settings_of(way)})
     return config.to_toml()

@@ -62,7 +62,11 @@ class Told:
 
     @property
     def command(self) -> str:
-        return commands.study(self.place.path)
+        return commands.study(self.place.path, *self.how)
+
+    @property
+    def how(self) -> list[str]:
+        return ["--search"] if self.place.searched else []
 
 
 def render(told: Told) -> str:
@@ -76,7 +80,7 @@ def _facts(told: Told) -> list[tuple[str, str]]:
     finished = {r.run: r for r in told.results if r.state == "finished"}
     runs = {r.run for r in told.results}
     shown = [(str(len({r.setting for r in told.results})), "settings")]
-    shown.append((str(len({r.seed for r in told.results})), "seeds of each"))
+    shown.append((str(len({r.seed for r in told.results})), "seeds at most" if told.how else "seeds of each"))
     shown.append((f"{len(finished)} of {len(runs)}", "trainings finished"))
     if seconds := sum(r.numbers.get("seconds_total") or 0.0 for r in finished.values()):
         shown.append((words.duration(seconds), "of training and measuring"))
@@ -187,7 +191,7 @@ def _how(told: Told) -> Section:
     text.append("This does all of it anew, in another folder:")
     of = ["--of", study.continues] if study.continues else []
     what = study.name if study.continues else told.place.study_path
-    again = commands.study(what, *of, "--out", f"{told.place.path}-again")
+    again = commands.study(what, *of, *told.how, "--out", f"{told.place.path}-again")
     return Section("how", "How it was measured", text, tables=tables, command=again)
 
 
