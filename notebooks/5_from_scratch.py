@@ -174,7 +174,8 @@ run.interpolate((0, 1), count=11, steps=20 if TINY else 50).picture()
 
 # %% [markdown]
 # Is the transition smooth in itself? On a path that changes evenly the largest step is the mean step (1), and a place
-# that is looked at eight times more closely falls into eight equal parts (1/8 each).
+# that is looked at eight times more closely falls into eight equal parts (1/8 each). Clear is what a reader that was
+# trained on digits is sure of; it can be sure of what is no digit too, so look at the pictures above as well.
 
 # %%
 slerp = [r.numbers for r in between.results if r.values["path"] == "slerp" and r.state == "finished"]
@@ -192,7 +193,7 @@ elif largest > UNEVEN:
 else:
     print("The transition is smooth: near noises become near pictures, all along the way.")
 if clear > 0.9:
-    print("Nearly every picture between two digits can be read: the latent space has digits between its digits.")
+    print("Nearly every picture half-way is read as one digit: the latent space has digits between its digits.")
 elif clear <= 0.9:
     print("Between two digits there are pictures that cannot be read: not all of the latent space is digits.")
 
