@@ -32,7 +32,7 @@ from noisette.tasks.judge import Judge
 from noisette.views.figures import grid
 
 TINY = os.environ.get("NOISETTE_NOTEBOOK") == "tiny"
-T = 50 if TINY else 1000
+T, LONG = (50, 100) if TINY else (1000, 10_000)
 SECONDS = 3 if TINY else 300
 BATCH = 16 if TINY else 64
 NET = {"width": 8, "multipliers": [1], "groups": 4, "patch": 4} if TINY else {}
@@ -102,6 +102,10 @@ print(f"at the last step: mean {x_T.mean():+.3f}, variance {x_T.var():.3f}; nois
 #
 # ## e) Training
 #
+# * timesteps: 1,000. With many small steps each step back is nearly Gaussian, as the model takes it to be, and
+#   little is left of the image at T; 10,000 is what a course may recommend. Against that, every step is a call of the
+#   net: section d measures what either length costs. Training costs the same with both, because each image is taken
+#   to one random t; `T` above changes it;
 # * optimiser: AdamW, the usual choice where gradients of all layers differ in scale;
 # * loss: the squared error of the noise plus 0.001 T times the bound (`L_hybrid`), because the variance is to be
 #   learned;
@@ -152,9 +156,25 @@ plt.show()
 every = max(1, T // 100)
 begun = time.perf_counter()
 trajectory = best.sampling(n_samples=36, every=every, seed=0)
-print(f"{tuple(trajectory.shape)}: {len(trajectory)} frames of 36 samples in {time.perf_counter() - begun:.0f} s")
+taken = time.perf_counter() - begun
+print(f"{tuple(trajectory.shape)}: {len(trajectory)} frames of 36 samples in {taken:.1f} s")
 samples = images(trajectory[-1])
 grid(samples, columns=6)
+
+# %% [markdown]
+# The same with the longer T, for one sample: its net need not be trained to tell the time. One sample of the short
+# chain is timed beside it.
+
+# %%
+seconds = {}
+for steps in (T, LONG):
+    chain = MNISTDiffusion(image_size=28, in_channels=1, timesteps=steps, seed=0, **NET).eval()
+    begun = time.perf_counter()
+    chain.sampling(n_samples=1, every=steps, seed=0)
+    seconds[steps] = time.perf_counter() - begun
+    left = float(chain.alpha_bar[-1].sqrt())
+    print(f"T = {steps:6,}: {seconds[steps]:.1f} s for one sample, {left:.1e} of the signal left at T")
+print(f"{LONG // T} times as many steps take {seconds[LONG] / seconds[T]:.1f} times as long.")
 
 # %% [markdown]
 # How many of the 36 are clear? A reader that was trained on all ten digits says so: clear is what it reads with a
@@ -179,13 +199,16 @@ print(f"{ok.sum()} of 36 samples are clear ({counts}); of real held-out ones {re
 
 # %% [markdown]
 # ## f) From noise to a digit
+#
+# Each picture has its state below it, from $x_T$, which is noise, to $x_0$, the digit. The index t of the code in
+# section b counts from 0: it takes an image to the state $x_{t+1}$.
 
 # %%
 kept = best.kept_steps(every)
 frames = [round(k * (len(kept) - 1) / 11) for k in range(12)]
 chosen = np.flatnonzero(ok)[:2] if ok.sum() >= 2 else np.arange(2)
 rows = [images(trajectory[f, k][None])[0] for k in chosen for f in frames]
-grid(np.stack(rows), [f"t={kept[f]}" for _ in chosen for f in frames], columns=12)
+grid(np.stack(rows), [f"x_{kept[f]}" for _ in chosen for f in frames], columns=12)
 
 # %% [markdown]
 # ## Is the learned variance worth anything?

@@ -12,8 +12,8 @@
 # CIFAR-10 and DDIM.
 #
 # `NOISETTE_NOTEBOOK=tiny` makes everything so small that it only shows that the notebook runs. Set to `standard`,
-# the four experiments take about a quarter of an hour each on two cores, and hours with `long`. Interrupted, they
-# go on where they were.
+# the four experiments take about a quarter of an hour each on two cores, and hours with `long`. Interrupted or run
+# again, the notebook goes on where it was; to train anew, remove the folder `runs/notebook-5`.
 
 # %%
 import os
@@ -22,6 +22,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from PIL import Image
 
 import noisette as nt
 from noisette.coursework import (
@@ -32,6 +33,7 @@ from noisette.coursework import (
     check_diffusion_process,
 )
 from noisette.tasks.generate import images
+from noisette.views.explained.between import JUMP, UNEVEN
 from noisette.views.figures import grid
 
 SCALE = os.environ.get("NOISETTE_NOTEBOOK", "standard")
@@ -40,7 +42,16 @@ BUDGET = {"tiny": "quick", "standard": "quick", "long": "standard"}[SCALE]
 OUT = Path(os.environ.get("NOISETTE_OUT", "runs/notebook-5"))
 NET = {"net.channels": 8, "net.multipliers": [1], "net.groups": 4, "net.patch": 4, "train.batch": 8} if TINY else {}
 STUDY = {"settings": {**NET, "train.steps": 4}, "samples": 100, "seeds": 1, "features": "pixels"} if TINY else {}
-FEW = {"values": ["steps=2,5"]} if TINY else {}
+FEW = {"schedules": ["schedule=linear,cosine"], "interpolation": ["net=unlabelled"], "samplers": ["steps=2,5"]}
+
+
+def study(name, *numbers, **settings):
+    """The study of this name; prints its table, with these numbers or those of its question, and what it found."""
+    values = FEW.get(name, []) if TINY else []
+    found = nt.study(name, budget=BUDGET, out=OUT / name, values=values, **STUDY, **settings)
+    print(found.table(*numbers), found, sep="\n\n")
+    return found
+
 
 # %% [markdown]
 # ## Part 1: the U-Net
@@ -88,7 +99,8 @@ grid(images(by_hand), columns=10)
 
 # %%
 settings = {"net.conditional": False, **NET}
-run = nt.train("digits", out=OUT / "digits", settings=settings, **({"steps": 6} if TINY else {"minutes": 4}))
+budget = {"steps": 6} if TINY else {"minutes": 4}
+run = nt.train("digits", out=OUT / "digits", settings=settings, reopen=True, **budget)
 rows = [row for row in run.metrics if "loss" in row]
 held = [row for row in run.metrics if "val_loss" in row]
 figure, axis = plt.subplots(figsize=(9, 2.5))
@@ -98,6 +110,22 @@ axis.set(xlabel="step", ylabel="loss, v")
 axis.legend()
 plt.show()
 run.sample(36).picture()
+
+# %% [markdown]
+# The same as a file of its own, `python train_digits.py`; or without any file, by
+# `noisette train digits --minutes 4 --net.conditional false`.
+
+# %%
+Path("train_digits.py").write_text(
+    '''"""Trains a diffusion model on digits for four minutes, draws 36 of them, and writes the report."""
+
+import noisette as nt
+
+run = nt.train("digits", minutes=4, settings={"net.conditional": False})
+run.sample(36).save(run.path / "samples.png")
+print(run.report())
+'''
+)
 
 # %%
 judged = {"metrics": ("fid",), "features": "pixels"} if TINY else {"metrics": ("fid", "prdc", "clear")}
@@ -116,8 +144,7 @@ for row in rows:
 # ### 1. How does the noise schedule affect stability and quality?
 
 # %%
-schedules = nt.study("schedules", budget=BUDGET, out=OUT / "schedules", **STUDY)
-print(schedules)
+schedules = study("schedules", "fid", "grad_norm", "grad_norm_spread", "terminal_signal")
 
 # %%
 schedules.picture()
@@ -126,33 +153,55 @@ schedules.picture()
 # ### 2. At which timesteps does the model struggle?
 
 # %%
-struggle = nt.study("loss-by-timestep", budget=BUDGET, out=OUT / "loss-by-timestep", **STUDY)
-print(struggle)
-
-# %%
-answer, figures = run.explain("loss")
-print(answer)
+struggle = study("loss-by-timestep", "eps_early", "eps_middle", "eps_late", "fid")
 
 # %% [markdown]
-# Why: at small t hardly any noise is there to be told from the image's own detail, so that it cannot be predicted
-# well, while at large t the picture is nearly all noise and saying so is easy; the clean image is the other way
-# round. Which of the two a loss counts depends on what the net predicts, as the table in the report shows.
-#
+# Of the model of part 3, with the reasons that its numbers give:
+
+# %%
+answer, files = run.explain("loss")
+print(answer)
+Image.open(next(file for file in files if file.name == "loss-levels-eps.png"))
+
+# %% [markdown]
 # ### 3. Between two noises
 
 # %%
-between = nt.study("interpolation", budget=BUDGET, out=OUT / "interpolation", **STUDY)
-print(between)
+between = study("interpolation", "smoothness", "jump", "clear_between")
 
 # %%
 run.interpolate((0, 1), count=11, steps=20 if TINY else 50).picture()
 
 # %% [markdown]
+# Is the transition smooth in itself? On a path that changes evenly the largest step is the mean step (1), and a place
+# that is looked at eight times more closely falls into eight equal parts (1/8 each). Clear is what a reader that was
+# trained on digits is sure of; it can be sure of what is no digit too, so look at the pictures above as well.
+
+# %%
+slerp = [r.numbers for r in between.results if r.values["path"] == "slerp" and r.state == "finished"]
+largest, sharpest, clear = (
+    np.mean([numbers[key] for numbers in slerp if numbers.get(key) is not None] or [np.nan])
+    for key in ("smoothness", "jump", "clear_between")
+)
+print(f"largest step: {largest:.2f} mean steps; even: 1")
+print(f"its sharpest place, eight times closer: {sharpest:.2f} of it in one step; even: {1 / 8:.2f}, a jump: 1")
+print(f"clear pictures half-way: {clear:.0%}; at best: 100 %")
+if sharpest > JUMP:
+    print("The transition jumps: near noises can become quite different digits, at borders between kinds of digit.")
+elif largest > UNEVEN:
+    print("The transition is continuous but uneven: in some places a small change of the noise changes much.")
+else:
+    print("The transition is smooth: near noises become near pictures, all along the way.")
+if clear > 0.9:
+    print("Nearly every picture half-way is read as one digit: the latent space has digits between its digits.")
+elif clear <= 0.9:
+    print("Between two digits there are pictures that cannot be read: not all of the latent space is digits.")
+
+# %% [markdown]
 # ### 4. Against a GAN
 
 # %%
-gan = nt.study("gan", budget=BUDGET, out=OUT / "gan", **STUDY)
-print(gan)
+gan = study("gan", "seconds_train", "seconds_sample", "memory", "fid", "coverage", "recall", "classes_reached")
 
 # %%
 gan.picture()
@@ -160,19 +209,19 @@ gan.picture()
 # %% [markdown]
 # ## CIFAR-10
 #
-# The same recipe on colour photographs. `cifar10` is downloaded once (170 MB); `CIFAR` in the environment may
-# name a file with its images instead. Without either, this part is left out.
+# The same recipe on colour photographs. Set `CIFAR=cifar10` in the environment to download it once (170 MB), or
+# `CIFAR` to a file with its images. Without it, this part is left out.
 
 # %%
 CIFAR = os.environ.get("CIFAR")
 if CIFAR:
-    both = nt.study("datasets", data=["digits", CIFAR], budget=BUDGET, out=OUT / "datasets", **STUDY)
-    print(both)
+    both = study("datasets", data=["digits", CIFAR])
 else:
+    both = None
     print("Set CIFAR to cifar10, or to an .npz file with its images, to run this part.")
 
 # %%
-both.picture() if CIFAR else None
+both.picture() if both else None
 
 # %% [markdown]
 # ## DDIM
@@ -181,8 +230,7 @@ both.picture() if CIFAR else None
 # few are enough?
 
 # %%
-ddim = nt.study("samplers", budget=BUDGET, out=OUT / "samplers", **STUDY, **FEW)
-print(ddim)
+ddim = study("samplers", "seconds_sample", "nfe", "fid")
 
 # %%
 steps = [1, 2, 5, 10, 20] if TINY else [5, 10, 20, 50, 100]
@@ -190,5 +238,5 @@ sheets = [run.sample(10, sampler="ddim", steps=count).x for count in steps]
 grid(np.concatenate(sheets), [f"{count} calls" for count in steps for _ in range(10)], columns=10)
 
 # %%
-for found in (schedules, struggle, between, gan, ddim):
-    print(found.report)
+for found in (schedules, struggle, between, gan, both, ddim):
+    print(found.report if found else "no CIFAR-10")

@@ -66,6 +66,10 @@ def test_the_same_from_python(trained: Run, tmp_path: Path) -> None:
     made = nt.open(trained.path)
     finding, files = made.explain("weights", tmp_path / "figures", count=2)
     assert finding.endswith(".") and [f.name for f in files] == ["weights.png"] and files[0].is_file()
+    answer, files = made.explain("loss", tmp_path / "figures")
+    found, *reasons = answer.split("\n\n")
+    assert found.startswith("It struggles most") and reasons[0].startswith("Why ") and len(reasons) == 2
+    assert any(file.suffix == ".png" for file in files)
     path = made.interpolate((3, 7), 5, cls="1", steps=3)
     assert path.x.shape == (5, 8, 8, 1) and path.labels.tolist() == [1] * 5
     ends = [made.sample(1, seed=seed, classes=["1"], steps=3, sampler="ddim", eta=0.0).x[0] for seed in (3, 7)]

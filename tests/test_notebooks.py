@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
@@ -24,6 +26,23 @@ def test_the_notebook_is_made_from_its_source(source: Path) -> None:
     made, kept = jupytext.read(source), jupytext.read(source.with_suffix(".ipynb"))
     assert [(cell.cell_type, cell.source) for cell in kept.cells] == [(c.cell_type, c.source) for c in made.cells]
     assert not any(cell.get("outputs") for cell in kept.cells), "notebooks are kept without outputs: make notebooks"
+
+
+def test_animals_of_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first five subfolders, whatever they are called, up to the cell that shows the images."""
+    for name in ("newt", "ape", "zebu", "gnu", "eel", "yak", ".hidden"):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            Image.new("RGB", (20, 14), (80 * k, 90, ord(name[0]))).save(tmp_path / name / f"{k}.png")
+    (tmp_path / "list.txt").write_text("animals")
+    monkeypatch.setenv("ANIMALS", str(tmp_path))
+    monkeypatch.setenv("NOISETTE_NOTEBOOK", "tiny")
+    cells = [cell.source for cell in jupytext.read(FOLDER / "1_animals.py").cells if cell.cell_type == "code"]
+    told: dict[str, Any] = {}
+    for source in cells[:2]:
+        exec(source, told)
+    assert told["CLASSES"] == ["ape", "eel", "gnu", "newt", "yak"] == list(told["data"].classes)
+    assert len(told["data"]) == 15 and told["x"].shape == (15, 3, 16, 16)
 
 
 @HEAVY

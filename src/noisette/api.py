@@ -151,11 +151,13 @@ class Run:
     def explain(self, what: str, out: str | Path | None = None, **asked: Any) -> tuple[str, list[Path]]:
         """Explains one thing: (the answer in words, its figures, written into the run folder or into `out`).
 
-        what: as for `noisette explain`; asked: seed, steps, count, classes, between, as there.
+        The answer is what was found, then a paragraph for each reason that the numbers give. what: as for `noisette
+        explain`; asked: seed, steps, count, classes, between, as there.
         """
         (key,) = _explained.chosen([what])
         found = _explained.EXPLANATIONS[key](_explained.Bench(Material(self._run), _explained.Asked(**asked)))
-        return found.finding, _explained.save(found, key, Path(out) if out else self._run.figures)
+        answer = "\n\n".join(part for part in (found.finding, *found.text, found.missing) if part)
+        return answer, _explained.save(found, key, Path(out) if out else self._run.figures)
 
     def denoiser(self, weights: str = "ema", at: int | None = None) -> NetDenoiser:
         """The trained model as a denoiser, (x_t, t, cond) -> Prediction, for your own sampler.
@@ -215,6 +217,7 @@ def train(
     images: int | None = None,
     settings: Mapping[str, Any] | None = None,
     watch: Watcher | None = None,
+    reopen: bool = False,
 ) -> Run:
     """Trains a model and gives the run.
 
@@ -226,6 +229,8 @@ def train(
         minutes, steps, images: the budget, one of them; 2 minutes when none is given.
         settings: anything else, {"optim.lr": 1e-3, "data": {"classes": ["cat", "dog"]}}.
         watch: called after every step.
+        reopen: where `out` holds a run of the same data and settings already, that one is given, and trained to its
+            end first if it was interrupted: so a notebook can be run again. Otherwise a folder in use is an error.
 
     Raises:
         UserError: in one line, whatever the caller can mend.
@@ -233,7 +238,14 @@ def train(
     budget = {"minutes": minutes, "steps": steps, "images": images}
     given: dict[str, Any] = {f"train.{name}": value for name, value in budget.items() if value is not None}
     given |= {"kind": kind} if kind else {}
-    run, loaded = _train.start(str(data), merge(settings or {}, given), recipe, out)
+    wanted = merge(settings or {}, given)
+    if reopen and out and (made := _study.opened(Path(out))):
+        same = merge(wanted, {"data.source": str(data), **({"recipe": recipe} if recipe else {})})
+        if made.config.changed(same) != made.config:
+            raise UserError(f"{out}: holds a run with other settings: choose another out, or remove it")
+        loaded = build.data(made)  # it says so if they have changed
+        return Run(made if made.finished else _follow(made, loaded, watch))
+    run, loaded = _train.start(str(data), wanted, recipe, out)
     return Run(_follow(run, loaded, watch))
 
 
@@ -290,6 +302,16 @@ class Study:
     def findings(self) -> list[str]:
         """The answer to the study's question in sentences that the numbers bear."""
         return list(self._told().found.answer)
+
+    def table(self, *numbers: str) -> str:
+        """A line for each setting, to be printed: means over its seeds, each with its 95 % interval.
+
+        numbers: keys of noisette.tasks.study.NUMBERS; the times to train and to sample, and what the study's findings
+        are made of, where none are given. What nobody measured has no column.
+        """
+        told = self._told()
+        wanted = numbers or dict.fromkeys(("seconds_train", "seconds_sample", *told.study.answers))
+        return _study_views.plain(told.units, tuple(wanted))
 
     def picture(self) -> Image:
         """The same seeds drawn by every setting, a row each; a notebook shows it as it is. Raises UserError."""

@@ -73,6 +73,18 @@ def test_the_table_has_what_was_measured_and_no_more(whole: Folder) -> None:
     assert "3 seeds" in text_of(Page(whole.report_path))
 
 
+def test_the_table_as_plain_text(whole: Folder) -> None:
+    lines = view.plain(view.Told(whole, whole.read(), engine.results(whole.path)).units, ("fid", "smoothness", "bits"))
+    *head, rule, cosine, linear = lines.splitlines()
+    assert set(rule) == {"-"} and "Fréchet distance" in lines and "smoothness" not in lines and "path" not in lines
+    assert {row.count("[") for row in (cosine, linear)} == {2} and len(head) == 2
+    columns = [re.split(r"\s{2,}", line) for line in (cosine, linear)]
+    assert [row[0] for row in columns] == ["cosine (3 seeds)", "linear (3 seeds)"]
+    for row, name in zip(columns, ("cosine", "linear"), strict=True):
+        found = [r.numbers["fid"] for r in engine.results(whole.path) if r.setting == name]
+        assert abs(float(row[1].split()[0]) - sum(found) / 3) < 0.1 and row[1].endswith("]") and len(row) == 3
+
+
 def test_the_curves_have_both_settings(whole: Folder) -> None:
     page = Page(whole.report_path)
     alts = [str(a["aria-label"]) for _, a in page.tags if a.get("role") == "img"]

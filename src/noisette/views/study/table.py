@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
 
 from noisette.metrics.effects import Mean
@@ -15,6 +16,9 @@ from noisette.views.study.units import Kind, Unit
 
 MAIN = ("seconds_train", "images_per_second", "memory", "seconds_sample", "fid", "bits", "clear", "terminal_signal")
 """Columns of the first table; all others follow in a second one."""
+
+WIDTH = 22
+"""Characters of a line of a column's head, in plain text."""
 
 
 def table(found: Sequence[Unit], answers: Sequence[str] = (), kind: Kind = of.kind) -> tuple[Table, Table]:
@@ -39,6 +43,19 @@ def keys(results: Sequence[Result]) -> list[str]:
     """Every number that was measured of any result: the known ones in their order, others after them."""
     seen = {key for result in results for key, value in result.numbers.items() if value is not None}
     return [*(key for key in NUMBERS if key in seen), *sorted(seen - set(NUMBERS))]
+
+
+def plain(found: Sequence[Unit], numbers: Sequence[str], kind: Kind = of.kind) -> str:
+    """Units x numbers as lines of text, in aligned columns; what nobody measured has no column."""
+    table = _table(found, [key for key in numbers if any(unit.measured(key) for unit in found)], "", kind)
+    heads = [textwrap.wrap(head.split("\n")[0], WIDTH) for head in table.head]
+    deep = max(map(len, heads))
+    head = [[""] * (deep - len(lines)) + lines for lines in heads]
+    cells = [[row[0].replace("\n", " (") + ")", *(cell.replace("\n", " ") for cell in row[1:])] for row in table.rows]
+    rows = [*map(list, zip(*head, strict=True)), *cells]
+    widths = [max(len(row[k]) for row in rows) for k in range(len(heads))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines[:deep], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[deep:]])
 
 
 def _name(unit: Unit) -> str:
