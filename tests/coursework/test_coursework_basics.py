@@ -48,6 +48,8 @@ def test_some_classes_and_sizes(squares):
     assert sorted(label for _, label in few) == [0, 0, 0, 1, 1, 1]
     with pytest.raises(UserError, match='no class "2"'):
         DiffusionDataset(squares, classes=[2])
+    with pytest.raises(UserError, match='no setting "colour"; did you mean "color"'):
+        DiffusionDataset(squares, colour="rgb")
 
 
 def test_one_digit_and_two_of_real_ones():
@@ -115,6 +117,7 @@ def test_schedules_of_the_forward_process():
     for settings, words in (
         ({"schedule": "cosin"}, "unknown schedule 'cosin'"),
         ({"T": 1}, "T must lie in"),
+        ({"T": -5}, "T must lie in"),
         ({"schedule": cosine(30)}, "has 30 steps, not 1000"),
         ({"schedule": Flow()}, "flow schedule has no steps to count"),
     ):

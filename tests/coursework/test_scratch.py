@@ -10,7 +10,7 @@ import torch
 from coursework_toys import Small, cosine_betas, generator, linear_betas, numbers, randn
 
 from noisette import UserError
-from noisette.coursework import DiffusionModel, DiffusionProcess
+from noisette.coursework import DiffusionModel, DiffusionProcess, l2_loss
 from noisette.diffusion.denoisers import clip
 from noisette.diffusion.objectives import Objective, huber
 from noisette.diffusion.samplers import SampleNoise, ddim, ddpm, time_grid
@@ -184,6 +184,14 @@ def test_samples_are_those_of_the_core():
     *_, last = ddpm(clip(diffusion.denoiser), start, ts, noise=noise)
     assert torch.equal(made, last.x)
     torch.testing.assert_close(diffusion.sample(1, seed=9)[0], made[2], rtol=1e-5, atol=1e-5)
+
+
+def test_settings_of_the_training_are_looked_at_before_it():
+    with pytest.raises(UserError, match="lr: Invalid learning rate"):
+        process(lr=-1)
+    for loss in (l2_loss, torch.nn.functional.mse_loss):
+        with pytest.raises(UserError, match="must give one loss for every element"):
+            process(loss=loss)
 
 
 def test_ddim_and_its_settings():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +17,7 @@ from noisette.coursework.scratch import DiffusionProcess
 from noisette.data import DataSpec, load, normalise
 from noisette.diffusion import objectives
 from noisette.diffusion.schedules import NoiseSchedule
+from noisette.errors import UserError, nearest
 from noisette.experiment.runs import Run
 from noisette.tasks.generate import generate
 
@@ -52,6 +54,9 @@ class DiffusionDataset(Dataset[tuple[Tensor, int]]):
         **settings: Any,
     ):
         names = tuple(str(name) for name in classes)
+        for name in settings:
+            if name not in (known := [field.name for field in fields(DataSpec)]):
+                raise UserError(f'DiffusionDataset: no setting "{name}"{nearest(name, known)}')
         self.data = load(DataSpec(str(source), image_size, names, per_class, held_out=share, **settings))
         self.rows = self.data.held_out if held_out else self.data.train
         self.classes = self.data.classes
@@ -80,7 +85,7 @@ def forward_process(
 ) -> Tensor:
     """x_0, x_1, ..., x_T: noise added T times, x_t ~ N(sqrt(1 - beta_t) x_{t-1}, beta_t I) (Ho et al. 2020, eq. 2).
 
-    It shows schedules.TableSchedule.betas.
+    It shows schedules.TableSchedule.walk.
 
     Args:
         x0: (N, C, H, W) in [-1, 1].
@@ -95,10 +100,11 @@ def forward_process(
     Raises:
         UserError: an unknown schedule, or T out of range.
     """
+    steps = schedule_of(schedule, T, scaled).walk(x0, lambda x_t: normal_like(x_t, generator))
     way = torch.empty(T + 1, *x0.shape, dtype=x0.dtype, device=x0.device)
     way[0] = x0
-    for step, beta in enumerate(schedule_of(schedule, T, scaled).betas.tolist()):
-        way[step + 1] = (1 - beta) ** 0.5 * way[step] + beta**0.5 * normal_like(x0, generator)
+    for t, x_t in enumerate(steps, 1):
+        way[t] = x_t
     return way
 
 

@@ -98,11 +98,13 @@ class DiffusionProcess:
         self.device = build.device(device)
         self.shape, self.noise_steps = (channels, image_size, image_size), noise_steps
         self.model = (model or DiffusionModel(image_size, channels, seed=seed)).to(self.device)
-        self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr, weight_decay=0.0)
+        with build.as_user_errors("lr"):
+            self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr, weight_decay=0.0)
         self.chain = Chain(self.model, schedule_of(schedule, noise_steps, scaled))
         self.schedule, self.denoiser = self.chain.schedule, self.chain.denoiser
         self.beta, self.alpha, self.alpha_bar = self.chain.beta, self.chain.alpha, self.chain.alpha_bar
         self.distance = build.distance(loss) if isinstance(loss, str) else loss
+        build.try_distance(loss if isinstance(loss, str) else getattr(loss, "__name__", str(loss)), self.distance)
 
     def add_noise(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x_t, the noise in it): x_t = sqrt(alpha_bar_t) x + sqrt(1 - alpha_bar_t) noise (Ho et al. 2020, eq. 4).

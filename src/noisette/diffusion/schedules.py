@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -153,6 +153,16 @@ class TableSchedule(NoiseSchedule):
     def betas(self) -> Tensor:
         """(T,) float64: 1 - alpha_bar_i / alpha_bar_{i-1}."""
         return 1 - self._alpha_bar[1:] / self._alpha_bar[:-1]
+
+    def walk(self, x0: Tensor, noise: Callable[[Tensor], Tensor] = torch.randn_like) -> Iterator[Tensor]:
+        """x_1, ..., x_T, noise added step by step: x_i ~ N(sqrt(1 - beta_i) x_{i-1}, beta_i I) (Ho et al. 2020, eq. 2).
+
+        x0: any shape; noise: gives N(0, I) like the tensor that it is given.
+        """
+        x_t = x0
+        for beta in self.betas.tolist():
+            x_t = (1 - beta) ** 0.5 * x_t + beta**0.5 * noise(x_t)
+            yield x_t
 
     def _position(self, t: Time) -> Tensor:
         assert self.steps is not None
