@@ -259,7 +259,7 @@ def test_the_fastest_are_trained_on_from_their_own_runs(source: Path, tmp_path: 
     folder = Folder(tmp_path / "more")
     folder.settle(going_on(more, earlier.path, earlier.read(), study.fastest(earlier.path, 2)))
     study_run.check(folder.read())
-    with pytest.raises(UserError, match=r"silu-seed-1: not finished, so it cannot be trained on"):
+    with pytest.raises(UserError, match=r"lu-seed-1: not finished, so it cannot be trained on"):
         study_run.check(folder.read().model_copy(update={"seeds": 2}))
     (folder.path / "runs" / ".taking-silu-seed-0").mkdir(parents=True)  # killed while copying
     assert carry_out(folder, "silu-seed-0")

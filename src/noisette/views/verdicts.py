@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from noisette.metrics.distances import Z
-from noisette.tasks.rows import alone
 from noisette.views import commands, words
 from noisette.views.scores import REAL_NAMES, Score, best_first, names
 
@@ -154,6 +153,8 @@ def extractor(score: Score) -> str:
 
 def reading(found: Sequence[Score]) -> str:
     """What the classifier reads in the samples, in one sentence; "" where it was not asked."""
+    from noisette.tasks.rows import alone  # which needs torch, and a page may not
+
     clear = best_first([s for s in found if s.metric == "clear" and not s.real])
     if not clear:
         return ""
