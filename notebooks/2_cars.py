@@ -34,6 +34,9 @@ DATA = CARS or "digits"
 SIZE = 8 if TINY else 32
 OUT = Path(os.environ.get("NOISETTE_OUT", "runs/notebook-2"))
 NET = {"net.channels": 8, "net.multipliers": [1], "net.groups": 4, "net.patch": 1, "train.batch": 8} if TINY else {}
+if TINY:
+    NET |= {"train.precision": "fp32", "train.layout": "channels_first", "train.compile": "off"}
+    NET |= {"train.checks": 1, "train.previews": 1}
 BASE = {**NET, "data.image_size": SIZE, "train.images": 32} if TINY else {"data.image_size": SIZE}
 SMALL = {"samples": 100, "seeds": 1, "features": "pixels"} if TINY else {}
 FEW = {

@@ -41,6 +41,9 @@ TINY = SCALE == "tiny"
 BUDGET = {"tiny": "quick", "standard": "quick", "long": "standard"}[SCALE]
 OUT = Path(os.environ.get("NOISETTE_OUT", "runs/notebook-5"))
 NET = {"net.channels": 8, "net.multipliers": [1], "net.groups": 4, "net.patch": 4, "train.batch": 8} if TINY else {}
+if TINY:
+    NET |= {"train.precision": "fp32", "train.layout": "channels_first", "train.compile": "off"}
+    NET |= {"train.checks": 1, "train.previews": 1}
 STUDY = {"settings": {**NET, "train.steps": 4}, "samples": 100, "seeds": 1, "features": "pixels"} if TINY else {}
 FEW = {"schedules": ["schedule=linear,cosine"], "interpolation": ["net=unlabelled"], "samplers": ["steps=2,5"]}
 
