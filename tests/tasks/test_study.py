@@ -63,7 +63,7 @@ def measured(folder: Folder, trained: Run, name: str, shift: float, way: str = "
             evaluations.row("bits", value, 0.1, label=None, reference=reference, checkpoint=step, n=256, weights="ema")
         )
     run.save_evaluation("all", {"rows": rows})
-    found = study.evaluated(run, way, how)
+    found = study.evaluated(run, [way], how)[way]
     found["numbers"]["chain_bits"] = 4.0
     kept = {"protocol": how, "seconds": 3.0, "ways": {way: found}, "facts": study.facts(run)}
     whole = {"numbers": {"forward_seconds": 0.5}, "series": {"loss_t": [1]}}

@@ -47,7 +47,7 @@ def measured(run: Run, study: Any, job: Any) -> None:
     whole = {"numbers": {}, "series": {"loss_t": levels, "eps_t": levels[::-1]}}
     kept = {
         "protocol": engine.protocol(study, job),
-        "ways": {way: engine.evaluated(run, way, engine.protocol(study, job)) for way in job.ways},
+        "ways": engine.evaluated(run, job.ways, engine.protocol(study, job)),
         "seconds": 30.0,
         "whole": whole,
     }

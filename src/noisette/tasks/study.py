@@ -273,12 +273,13 @@ def facts(run: Run) -> dict[str, float | None]:
     return numbers | _trained(_series(run))
 
 
-def evaluated(run: Run, way: str, how: Mapping[str, Any]) -> dict[str, Any]:
-    """What the run's evaluation by a protocol gave for a way: numbers, errors, shared. Kept in the run's facts, so that
-    whoever evaluates the run in other ways, or trains it on, does not change what the study found."""
+def evaluated(run: Run, ways: Sequence[str], how: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the run's evaluation by a protocol gave for each way: numbers, errors, shared. Kept in the run's facts, so
+    that whoever evaluates the run in other ways, or trains it on, does not change what the study found."""
     rows = [row for evaluation in run.evaluations() for row in evaluation["rows"]]
-    numbers, errors, shared = _drawn(rows, run.checkpoint().step, way or run.config.sample.label, how)
-    return {"numbers": numbers, "errors": errors, "shared": shared}
+    step, own = run.checkpoint().step, run.config.sample.label
+    names = ("numbers", "errors", "shared")
+    return {way: dict(zip(names, _drawn(rows, step, way or own, how), strict=True)) for way in ways}
 
 
 def terminal_signal(run: Run) -> float | None:

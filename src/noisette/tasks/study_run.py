@@ -143,7 +143,7 @@ def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -
         if metrics:
             evaluate(run, how["samples"], metrics, using, study.features, seed=how["seed"], progress=progress)
     asked = [measure for measure in study.measure if measure in study_measures.MEASURES]
-    found = {way: evaluated(run, way, how) for way in missing}
+    found = evaluated(run, missing, how)
     whole: dict[str, Any] = {}
     more = asked or any(ways.is_path(way) for way in missing)
     if more and isinstance(model := build.trained(run)[0], NetDenoiser):

@@ -29,6 +29,9 @@ TITLES = {
     "grad_norm": "Norm of the gradient",
     "proxy_fd": "Fréchet distance of a few quick samples, in pixels",
 }
+HEIGHTS = {"grad_norm": "norm of the gradient", "proxy_fd": "Fréchet distance, quick"}
+"""What stands beside the axis, where it is not "loss"."""
+
 LOSSES = ("loss", "val_loss")
 """What is only alike where it is measured alike."""
 
@@ -102,9 +105,7 @@ def _over(runs: Mapping[str, Unit], key: str, column: int, shares: bool) -> list
             seeds = [(x, y / y[0]) for x, y in seeds if len(y) and y[0] > 0]
         one = band(name, which, seeds, noisy=key not in LOOKS)
         made += [] if one is None else [one]
-    y = "share of its start" if shares else "loss" if "loss" in key else TITLES[key][:1].lower() + TITLES[key][1:]
-    if key == "proxy_fd":
-        y = "Fréchet distance, quick"
+    y = "share of its start" if shares else HEIGHTS.get(key, "loss")
     chart = charts.bands(made, AXES[column], y, dotted=key in LOOKS)
     said = "; ".join(f"{b.name} ends at {b.mean[-1]:.3g}" for b in made)
     title = TITLES[key] + (", by time" if column == 2 else "")
