@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from noisette.nets import ACTIVATIONS, NORMS, TIMES, UNet, to_diffusers_config, to_diffusers_state
-from noisette.nets.layers import crop, depth_to_space, sinusoid, space_to_depth
+from noisette.nets import ACTIVATIONS, NORMS, PADDINGS, RESAMPLES, TIMES, UNet, to_diffusers_config, to_diffusers_state
+from noisette.nets.layers import crop, depth_to_space, halve, pad, sinusoid, space_to_depth
 
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "groups": 4, "head_dim": 4}
 CHOICES = (
@@ -17,7 +17,17 @@ CHOICES = (
     + [{"norm": name} for name in NORMS]
     + [{"time": name} for name in TIMES]
     + [{"patch": patch} for patch in (1, 2, 4)]
-    + [{"attention": (0, 1)}, {"middle_attention": False}, {"classes": 3}, {"blocks": 2}, {"multipliers": (1, 1, 3)}]
+    + [{"padding_mode": name} for name in PADDINGS]
+    + [{"padding_mode": name, "patch": 4} for name in PADDINGS]
+    + [{"resample": name} for name in RESAMPLES]
+    + [
+        {"heads": 2, "attention": (0, 1)},
+        {"attention": (0, 1)},
+        {"middle_attention": False},
+        {"classes": 3},
+        {"blocks": 2},
+        {"multipliers": (1, 1, 3)},
+    ]
 )
 SIZES = {1: [(28,), (37,), (1,)], 2: [(28, 28), (30, 45), (1, 64), (3, 2)]}
 
@@ -134,6 +144,69 @@ def test_space_to_depth_is_undone(size: tuple[int, ...], patch: int) -> None:
         assert torch.equal(folded, torch.nn.functional.pixel_unshuffle(x, patch))
 
 
+@pytest.mark.parametrize("mode", PADDINGS)
+@pytest.mark.parametrize("size", [(7,), (5, 4)])
+def test_pad_is_torchs_own_where_that_can(mode: str, size: tuple[int, ...]) -> None:
+    x = torch.randn(2, 3, *size)
+    theirs = torch.nn.functional.pad(x, [2, 1] * len(size), mode="constant" if mode == "zeros" else mode)
+    assert torch.equal(pad(x, [(2, 1)] * len(size), mode), theirs)
+
+
+def test_pad_goes_on_where_an_axis_is_short() -> None:
+    x = torch.tensor([[[1.0, 2.0]]])
+    assert pad(x, [(3, 2)], "circular").flatten().tolist() == [2, 1, 2, 1, 2, 1, 2]
+    assert pad(x, [(3, 2)], "reflect").flatten().tolist() == [2, 1, 2, 1, 2, 1, 2]
+    assert pad(x[..., :1], [(1, 3)], "reflect").flatten().tolist() == [1] * 5
+    x = torch.tensor([[[1.0, 2.0, 3.0]]])
+    assert pad(x, [(1, 4)], "reflect").flatten().tolist() == [2, 1, 2, 3, 2, 1, 2, 3]
+    assert pad(x, [(1, 4)], "circular").flatten().tolist() == [3, 1, 2, 3, 1, 2, 3, 1]
+
+
+RINGS = [{}, {"resample": "pool"}, {"resample": "block"}, {"patch": 2}, {"norm": "rms"}, {"attention": (0, 1)}]
+
+
+@pytest.mark.parametrize("dims", [1, 2])
+@pytest.mark.parametrize("choice", RINGS, ids=str)
+def test_a_ring_turned_gives_the_output_turned(choice: dict, dims: int) -> None:
+    """Exactly for turns by the stride; with zeros beyond the edge it is not so, which shows that the test can fail."""
+    size, turns = (32, 16)[:dims], (8, 4)[:dims]
+    axes = tuple(range(2, 2 + dims))
+    differ = {}
+    for mode in ("circular", "zeros", "reflect"):
+        net = awake(UNet(2, dims=dims, padding_mode=mode, **SMALL | choice)).double().eval()
+        assert all(turn % net.stride == 0 for turn in turns)
+        x, t, _ = batch(net, size)
+        x = x.double()
+        with torch.no_grad():
+            out, turned = net(x, t), net(x.roll(turns, axes), t)
+        differ[mode] = float((turned - out.roll(turns, axes)).abs().max() / out.abs().max())
+    assert differ["circular"] < 1e-12
+    assert differ["zeros"] > 1e-3 and differ["reflect"] > 1e-3
+
+
+def test_padding_has_no_weights_of_its_own() -> None:
+    """Nets that differ in it alone take each other's weights, and agree away from the edges."""
+    nets = [awake(UNet(1, dims=1, padding_mode=m, norm="rms", middle_attention=False, **SMALL)) for m in PADDINGS]
+    x = torch.randn(1, 1, 64)
+    with torch.no_grad():
+        zeros, *others = (net(x, torch.tensor([3.0])) for net in nets)
+    for out in others:
+        torch.testing.assert_close(out[..., 24:40], zeros[..., 24:40], rtol=1e-5, atol=1e-6)
+        assert (out[..., :2] - zeros[..., :2]).abs().max() > 1e-3
+
+
+def test_halve_is_the_mean_of_two_or_of_one() -> None:
+    x = torch.arange(5.0).reshape(1, 1, 5)
+    assert halve(x).flatten().tolist() == [0.5, 2.5, 4.0]
+    assert halve(x[..., :1]).flatten().tolist() == [0.0]
+    assert halve(torch.arange(6.0).reshape(1, 1, 2, 3)).flatten().tolist() == [2.0, 3.5]
+
+
+def test_heads_are_as_many_at_every_level() -> None:
+    net = UNet(1, dims=1, channels=8, groups=4, attention=(0, 1), heads=4)
+    assert {m.head_dim for m in net.modules() if hasattr(m, "head_dim")} == {2, 4}
+
+
 def test_sinusoid_is_that_of_diffusers() -> None:
     from diffusers.models.embeddings import get_timestep_embedding
 
@@ -169,7 +242,17 @@ def test_diffusers_gives_the_same_output(preset: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", [{"patch": 2}, {"dims": 1}, {"norm": "rms"}, {"time": "concat"}, {"activation": "elu"}]
+    "choice",
+    [
+        {"patch": 2},
+        {"dims": 1},
+        {"norm": "rms"},
+        {"time": "concat"},
+        {"activation": "elu"},
+        {"heads": 4},
+        {"padding_mode": "reflect"},
+        {"resample": "pool"},
+    ],
 )
 def test_what_diffusers_cannot_express_is_refused(choice: dict) -> None:
     ((name, value),) = choice.items()
@@ -197,6 +280,10 @@ def test_what_diffusers_cannot_express_is_refused(choice: dict) -> None:
         {"time": "film"},
         {"classes": -1},
         {"patch": 3},
+        {"heads": -1},
+        {"heads": 3},
+        {"resample": "stride"},
+        {"padding_mode": "wrap"},
         {"in_channels": 0},
         {"out_channels": 0},
     ],

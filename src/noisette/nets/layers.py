@@ -6,7 +6,8 @@ Shapes: N batch, C channels, S = the spatial axes (L) or (H, W).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,13 @@ NORMS = ("group", "layer", "rms")
 TIMES = ("add", "scale_shift", "concat")
 """How a residual block hears the embedding: added before its second norm (Ho et al. 2020), as a scale and a shift
 after it (Dhariwal & Nichol 2021, "adaptive group norm"), or as further channels of its second convolution."""
+
+PADDINGS = ("zeros", "reflect", "circular")
+"""What a convolution sees beyond the edge: nothing, the signal mirrored at its last position, or its other end."""
+
+RESAMPLES = ("conv", "pool", "block")
+"""How a U-Net changes its resolution: by a convolution (Ho et al. 2020), by means and repetition without weights, or
+inside a residual block (Dhariwal & Nichol 2021, "BigGAN up/downsampling")."""
 
 
 def choose(argument: str, value: object, valid: Iterable[object]) -> None:
@@ -64,11 +72,53 @@ def norm(name: str, width: int, groups: int) -> nn.Module:
     return ChannelNorm(width, centre=name == "layer")
 
 
-def conv(dims: int, in_width: int, out_width: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    """A convolution over `dims` spatial axes, zero-padded so that stride 1 keeps the size and stride 2 halves it up."""
+def conv(
+    dims: int, in_width: int, out_width: int, kernel: int = 3, stride: int = 1, padding_mode: str = "zeros"
+) -> nn.Module:
+    """A convolution over `dims` spatial axes, padded so that stride 1 keeps the size and stride 2 halves it up."""
     choose("dims", dims, (1, 2))
-    layer = nn.Conv1d if dims == 1 else nn.Conv2d
-    return layer(in_width, out_width, kernel, stride, padding=kernel // 2)
+    choose("padding_mode", padding_mode, PADDINGS)
+    if padding_mode == "zeros" or kernel == 1:
+        layer = nn.Conv1d if dims == 1 else nn.Conv2d
+        return layer(in_width, out_width, kernel, stride, padding=kernel // 2)
+    layer = PaddedConv1d if dims == 1 else PaddedConv2d
+    return layer(in_width, out_width, kernel, stride, padding_mode)
+
+
+def pad(x: Tensor, amounts: Sequence[tuple[int, int]], padding_mode: str) -> Tensor:
+    """(N, C, *S) with (before, after) more positions on each spatial axis, see PADDINGS.
+
+    torch's own reflection and wrap refuse an axis shorter than what it is padded by; here it is mirrored or repeated
+    as often as that takes.
+    """
+    if padding_mode == "zeros":
+        return F.pad(x, [n for both in reversed(amounts) for n in both])
+    for axis, (before, after) in enumerate(amounts, start=2):
+        size = x.shape[axis]
+        period = size if padding_mode == "circular" else max(2 * size - 2, 1)
+        places = [place % period for place in (*range(-before, 0), *range(size, size + after))]
+        edge = [x.narrow(axis, place if place < size else period - place, 1) for place in places]
+        x = torch.cat([*edge[:before], x, *edge[before:]], axis)
+    return x
+
+
+class _Padded:
+    """A convolution of an odd kernel that pads by reflection or around; its weights are those of the plain one."""
+
+    def __init__(self, in_width: int, out_width: int, kernel: int, stride: int, padding_mode: str) -> None:
+        super().__init__(in_width, out_width, kernel, stride)
+        self.reach, self.beyond = kernel // 2, padding_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(pad(x, [(self.reach, self.reach)] * (x.ndim - 2), self.beyond))
+
+
+class PaddedConv1d(_Padded, nn.Conv1d):
+    pass
+
+
+class PaddedConv2d(_Padded, nn.Conv2d):
+    pass
 
 
 class ChannelNorm(nn.Module):
@@ -119,6 +169,7 @@ class ResBlock(nn.Module):
     """norm, act, conv, norm, act, dropout, conv, plus the input: (N, in_width, *S) -> (N, out_width, *S).
 
     The embedding (N, emb_width) comes in between, see TIMES. The shortcut is a 1x1 convolution where widths differ.
+    `resize` is applied to the input and to its first activation, where the block changes the resolution too.
     """
 
     def __init__(
@@ -133,22 +184,26 @@ class ResBlock(nn.Module):
         groups: int,
         time: str,
         dropout: float,
+        padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
         choose("time", time, TIMES)
         self.time = time
         extra = max(4, out_width // 4) if time == "concat" else 0
         self.norm1 = norm(norm_name, in_width, groups)
-        self.conv1 = conv(dims, in_width, out_width)
+        self.conv1 = conv(dims, in_width, out_width, padding_mode=padding_mode)
         self.time_emb_proj = nn.Linear(emb_width, {"add": 1, "scale_shift": 2}.get(time, 0) * out_width + extra)
         self.norm2 = norm(norm_name, out_width, groups)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = conv(dims, out_width + extra, out_width)
+        self.conv2 = conv(dims, out_width + extra, out_width, padding_mode=padding_mode)
         self.act = activation(act)
         self.conv_shortcut = conv(dims, in_width, out_width, kernel=1) if in_width != out_width else None
 
-    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        h = self.conv1(self.act(self.norm1(x)))
+    def forward(self, x: Tensor, emb: Tensor, resize: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        h = self.act(self.norm1(x))
+        if resize is not None:
+            x, h = resize(x), resize(h)
+        h = self.conv1(h)
         e = self.time_emb_proj(self.act(emb))
         e = e[(...,) + (None,) * (x.ndim - 2)]
         if self.time == "add":
@@ -200,27 +255,52 @@ class Attention(nn.Module):
         return x + h.transpose(1, 2).reshape(x.shape)
 
 
-class Downsample(nn.Module):
-    """Halve every spatial axis, rounding up, by a convolution of stride 2."""
+class Resample(nn.Module):
+    """A change of resolution, see RESAMPLES; `block` is the residual block of "block"."""
 
-    def __init__(self, width: int, dims: int) -> None:
+    stride = 1
+
+    def __init__(
+        self, width: int, dims: int, resample: str, padding_mode: str = "zeros", block: ResBlock | None = None
+    ) -> None:
         super().__init__()
-        self.conv = conv(dims, width, width, stride=2)
+        choose("resample", resample, RESAMPLES)
+        self.conv = None
+        if resample == "conv":
+            self.conv = conv(dims, width, width, stride=self.stride, padding_mode=padding_mode)
+        self.block = block
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+
+class Downsample(Resample):
+    """Halve every spatial axis of (N, width, *S), rounding up."""
+
+    stride = 2
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        if self.conv is not None:
+            return self.conv(x)
+        return halve(x) if self.block is None else self.block(x, emb, halve)
 
 
-class Upsample(nn.Module):
-    """Double every spatial axis by repetition, cut to `size` (what Downsample had rounded up), and convolve."""
+class Upsample(Resample):
+    """Double every spatial axis of (N, width, *S), cut to `size`: what Downsample had rounded up."""
 
-    def __init__(self, width: int, dims: int) -> None:
-        super().__init__()
-        self.conv = conv(dims, width, width)
+    def forward(self, x: Tensor, emb: Tensor, size: tuple[int, ...]) -> Tensor:
+        resize = partial(double, size=size)
+        if self.conv is not None:
+            return self.conv(resize(x))
+        return resize(x) if self.block is None else self.block(x, emb, resize)
 
-    def forward(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return self.conv(crop(x, size))
+
+def halve(x: Tensor) -> Tensor:
+    """(N, C, *S) -> (N, C, *ceil(S/2)): the mean of two positions an axis, at an odd end the last one itself."""
+    pool = F.avg_pool1d if x.ndim == 3 else F.avg_pool2d
+    return pool(x, 2, ceil_mode=True, count_include_pad=False)
+
+
+def double(x: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Every position twice an axis, then the first `size` of them."""
+    return crop(F.interpolate(x, scale_factor=2.0, mode="nearest"), size)
 
 
 def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -230,12 +310,15 @@ def crop(x: Tensor, size: tuple[int, ...]) -> Tensor:
     return x
 
 
-def space_to_depth(x: Tensor, patch: int) -> Tensor:
-    """(N, C, *S) -> (N, C patch^d, *ceil(S/patch)): the patch^d pixels of a tile become channels; zeros pad."""
+def space_to_depth(x: Tensor, patch: int, padding_mode: str = "zeros") -> Tensor:
+    """(N, C, *S) -> (N, C patch^d, *ceil(S/patch)): the patch^d pixels of a tile become channels.
+
+    Where S is no multiple, further positions fill the last tiles, see PADDINGS.
+    """
     if patch == 1:
         return x
     dims = x.ndim - 2
-    x = F.pad(x, [n for size in reversed(x.shape[2:]) for n in (0, -size % patch)])
+    x = pad(x, [(0, -size % patch) for size in x.shape[2:]], padding_mode)
     for axis in range(dims):  # N, C, S1, p, S2, p
         x = x.unflatten(2 + 2 * axis, (-1, patch))
     x = x.permute(0, 1, *range(3, 3 + 2 * dims, 2), *range(2, 2 + 2 * dims, 2))

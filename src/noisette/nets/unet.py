@@ -14,9 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from noisette.nets.layers import (
+    PADDINGS,
+    RESAMPLES,
     TIMES,
     Attention,
     Downsample,
+    Resample,
     ResBlock,
     TimeEmbedding,
     Upsample,
@@ -67,6 +70,13 @@ class UNet(nn.Module):
         classes: number of class labels, 0 for none. Labels are 0..classes-1; `classes` is the null label ("no class").
         patch: 1, 2 or 4; each patch^dims tile of x becomes one position of the net (space to depth), which makes the
             net about patch^dims times cheaper. Sizes that are no multiple are padded and cropped.
+        heads: heads of every attention, instead of head_dim; 0 leaves it to head_dim.
+        resample: "conv", "pool" or "block", see layers.RESAMPLES.
+        padding_mode: "zeros", "reflect" or "circular", see layers.PADDINGS. With "circular", x is a ring: where every
+            axis is a multiple of `stride`, an input turned by a multiple of it gives the same output, turned.
+
+    Attributes:
+        stride: positions of x to one of the coarsest level, patch * 2^(levels - 1).
 
     Raises:
         ValueError: an argument outside these ranges, in one line that names it, its value and the valid ones.
@@ -91,6 +101,9 @@ class UNet(nn.Module):
         time: str = "add",
         classes: int = 0,
         patch: int = 1,
+        heads: int = 0,
+        resample: str = "conv",
+        padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
@@ -100,6 +113,9 @@ class UNet(nn.Module):
         at_least("classes", classes, 0)
         choose("patch", patch, (1, 2, 4))
         choose("time", time, TIMES)
+        at_least("heads", heads, 0)
+        choose("resample", resample, RESAMPLES)
+        choose("padding_mode", padding_mode, PADDINGS)
         self.arguments: dict[str, Any] = {
             "in_channels": in_channels,
             "out_channels": out_channels,
@@ -117,9 +133,13 @@ class UNet(nn.Module):
             "time": time,
             "classes": classes,
             "patch": patch,
+            "heads": heads,
+            "resample": resample,
+            "padding_mode": padding_mode,
         }
         """What it was built from: UNet(**net.arguments) is a fresh net of the same kind."""
         self.dims, self.patch, self.classes, self.in_channels = dims, patch, classes, in_channels
+        self.padding_mode, self.stride = padding_mode, patch * 2 ** (len(multipliers) - 1)
         self._build()
 
     def _build(self) -> None:
@@ -128,15 +148,23 @@ class UNet(nn.Module):
         widths = [a["channels"] * m for m in a["multipliers"]]
         emb = 4 * a["channels"]
         part = {"norm_name": a["norm"], "groups": a["groups"]}
-        block = {**part, "dims": dims, "act": a["activation"], "time": a["time"], "dropout": a["dropout"]}
+        edge = {"padding_mode": a["padding_mode"]}
+        block = {**part, **edge, "dims": dims, "act": a["activation"], "time": a["time"], "dropout": a["dropout"]}
 
         def level(ins: list[int], width: int, attentions: int) -> Level:
+            if attentions and a["heads"] and width % a["heads"]:
+                raise ValueError(f"heads={a['heads']!r} must divide the {width} channels of a level with attention")
+            head_dim = width // a["heads"] if a["heads"] else a["head_dim"]
             return Level(
                 (ResBlock(i, width, emb, **block) for i in ins),
-                (Attention(width, a["head_dim"], **part) for _ in range(attentions)),
+                (Attention(width, head_dim, **part) for _ in range(attentions)),
             )
 
-        self.conv_in = conv(dims, a["in_channels"] * tile, widths[0])
+        def resampled(kind: type[Resample], width: int) -> Resample:
+            inside = ResBlock(width, width, emb, **block) if a["resample"] == "block" else None
+            return kind(width, dims, a["resample"], **edge, block=inside)
+
+        self.conv_in = conv(dims, a["in_channels"] * tile, widths[0], **edge)
         self.time_embedding = TimeEmbedding(a["channels"], a["activation"])
         self.class_embedding = nn.Embedding(self.classes + 1, emb) if self.classes else None
 
@@ -145,7 +173,7 @@ class UNet(nn.Module):
             down.append(level([width] + [out] * (blocks - 1), out, blocks * (i in a["attention"])))
             skips += [out] * blocks
             if i < len(widths) - 1:
-                down[-1].downsamplers.append(Downsample(out, dims))
+                down[-1].downsamplers.append(resampled(Downsample, out))
                 skips.append(out)
             width = out
         self.down_blocks = nn.ModuleList(down)
@@ -157,13 +185,13 @@ class UNet(nn.Module):
             ins = [(out if k else width) + skips.pop() for k in range(blocks + 1)]
             up.append(level(ins, out, (blocks + 1) * (i in a["attention"])))
             if i > 0:
-                up[-1].upsamplers.append(Upsample(out, dims))
+                up[-1].upsamplers.append(resampled(Upsample, out))
             width = out
         self.up_blocks = nn.ModuleList(up)
 
         self.conv_norm_out = norm(a["norm"], width, a["groups"])
         self.act_out = activation(a["activation"])
-        self.conv_out = conv(dims, width, a["out_channels"] * tile)
+        self.conv_out = conv(dims, width, a["out_channels"] * tile, **edge)
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
 
@@ -183,9 +211,9 @@ class UNet(nn.Module):
         """
         if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
             raise ValueError(f"x of shape {tuple(x.shape)} must be (N, {self.in_channels}, {self.dims} spatial axes)")
-        emb = self._embedding(x.shape[0], c_noise, cond)
+        emb = self.embed(x.shape[0], c_noise, cond)
         size = tuple(x.shape[2:])
-        h = self.conv_in(space_to_depth(x, self.patch))
+        h = self.conv_in(space_to_depth(x, self.patch, self.padding_mode))
 
         skips = [h]
         for level in self.down_blocks:
@@ -193,7 +221,7 @@ class UNet(nn.Module):
                 h = attend(res(h, emb))
                 skips.append(h)
             for downsample in level.downsamplers:
-                h = downsample(h)
+                h = downsample(h, emb)
                 skips.append(h)
 
         for res, attend in self.mid_block.steps():
@@ -203,12 +231,13 @@ class UNet(nn.Module):
             for res, attend in level.steps():
                 h = attend(res(torch.cat([h, skips.pop()], dim=1), emb))
             for upsample in level.upsamplers:
-                h = upsample(h, tuple(skips[-1].shape[2:]))
+                h = upsample(h, emb, tuple(skips[-1].shape[2:]))
 
         h = self.conv_out(self.act_out(self.conv_norm_out(h)))
         return crop(depth_to_space(h, self.patch), size)
 
-    def _embedding(self, n: int, c_noise: Tensor, cond: Tensor | None) -> Tensor:
+    def embed(self, n: int, c_noise: Tensor, cond: Tensor | None) -> Tensor:
+        """What every residual block is told of n samples, (n, 4 channels)."""
         emb = self.time_embedding(c_noise)
         if self.class_embedding is None:
             if cond is not None:
@@ -234,7 +263,7 @@ def to_diffusers_config(net: UNet, sample_size: int | tuple[int, int] | None = N
     """The keyword arguments of the diffusers UNet2DModel that takes this net's weights (JSON-ready).
 
     Raises ValueError where UNet2DModel has no such option: it knows dims=2, patch=1, norm="group", activation="silu",
-    and time="add" or "scale_shift".
+    time="add" or "scale_shift", resample="conv" and padding_mode="zeros". Its heads have one width everywhere.
     """
     a = net.arguments
     for name, valid in {
@@ -243,6 +272,9 @@ def to_diffusers_config(net: UNet, sample_size: int | tuple[int, int] | None = N
         "norm": ("group",),
         "activation": ("silu",),
         "time": ("add", "scale_shift"),
+        "heads": (0,),
+        "resample": ("conv",),
+        "padding_mode": ("zeros",),
     }.items():
         choose(f"for diffusers, {name}", a[name], valid)
     attend = [i in a["attention"] for i in range(len(a["multipliers"]))]
