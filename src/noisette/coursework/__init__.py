@@ -15,6 +15,7 @@ from noisette.coursework.basics import (
 from noisette.coursework.checks import check_diffusion_model, check_diffusion_process
 from noisette.coursework.denoise import DenoiseDiffusion
 from noisette.coursework.mnist import MNISTDiffusion
+from noisette.coursework.motion import MDM_UNetModel
 from noisette.coursework.scratch import DiffusionModel, DiffusionProcess
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "DiffusionDataset",
     "DiffusionModel",
     "DiffusionProcess",
+    "MDM_UNetModel",
     "MNISTDiffusion",
     "charbonnier_loss",
     "check_diffusion_model",
