@@ -29,24 +29,22 @@ def sample(takes: list[NDArray[np.float32]], most: int = SAMPLE) -> NDArray[np.f
 
 
 def complete(
-    skeleton: Skeleton | None, x: NDArray[np.float64], stated: bool, axis_known: bool
+    skeleton: Skeleton | None, x: NDArray[np.float64], stated: frozenset[str] = frozenset()
 ) -> tuple[Skeleton, list[str]]:
     """(the skeleton with what can be told from frames, notes on what was).
 
-    x           (m, J, D) frames without gaps
-    stated      the unit is known: it is only checked
-    axis_known  so is the vertical axis
+    x       (m, J, D) frames without gaps
+    stated  "unit" where that is known, and is only checked; "up" where the vertical axis is
     Parents are found from links, pairs from names, else from the shape of the tree.
     """
     joints, dims = x.shape[1:]
     notes: list[str] = []
-    bare = skeleton is None
     if skeleton is None:
         skeleton = Skeleton(tuple(numbered(joints)), unit="")
         notes.append("no skeleton is known: the joints are drawn as points (--skeleton FILE gives one)")
     if not len(x):
         return skeleton, notes
-    if not axis_known:
+    if "up" not in stated:
         skeleton = replace(skeleton, up=vertical(x))
     up = skeleton.up if dims == 3 else 1
     skeleton = replace(skeleton, up=up)
@@ -54,11 +52,11 @@ def complete(
         skeleton = skeleton.rooted(_middle(skeleton, x))
     if not skeleton.pairs:
         skeleton = replace(skeleton, pairs=pairs_by_name(skeleton.names) or pairs_by_shape(skeleton))
-    if not axis_known and (down := _upside_down(skeleton, x)) is not None:
+    if "up" not in stated and (down := _upside_down(skeleton, x)) is not None:
         skeleton = replace(skeleton, down=down)
         if down:
             notes.append(f"the {'xyz'[up]} axis points down: the feet have larger values than the head")
-    unit, note = _unit(skeleton, x, stated, bare)
+    unit, note = _unit(skeleton, x, "unit" in stated)
     return replace(skeleton, unit=unit), notes + ([note] if note else [])
 
 
@@ -72,8 +70,8 @@ def vertical(x: NDArray[np.float64]) -> int:
 
 def _middle(skeleton: Skeleton, x: NDArray[np.float64]) -> int:
     """The joint to walk the links outwards from: the lowest on average of those where three or more meet, hips."""
-    if skeleton.root:
-        return skeleton.root
+    if skeleton.named_root is not None:
+        return skeleton.named_root
     count = np.bincount(skeleton.edge_array.reshape(-1), minlength=len(skeleton))
     height = x[:, :, skeleton.up].mean(0) * (-1 if skeleton.down else 1)
     forks = np.flatnonzero(count >= 3)
@@ -130,7 +128,7 @@ def _upside_down(skeleton: Skeleton, x: NDArray[np.float64]) -> bool | None:
     return bool(height[list(feet)].mean() > rest.mean())
 
 
-def _unit(skeleton: Skeleton, x: NDArray[np.float64], stated: bool, bare: bool) -> tuple[str, str | None]:
+def _unit(skeleton: Skeleton, x: NDArray[np.float64], stated: bool) -> tuple[str, str | None]:
     """(unit, a note where it was guessed, or where no body has such limbs in the unit that was stated)."""
     edges = skeleton.edge_array
     if len(edges):
@@ -156,7 +154,9 @@ def _unit(skeleton: Skeleton, x: NDArray[np.float64], stated: bool, bare: bool) 
         unit = "px" if size > 10 else ""
         return unit, None
     if fits:
-        return fits[0], None if fits[0] == "m" else f"no unit is given: {what} {size:.3g}, so they were taken as {fits[0]}"
+        return fits[0], None if fits[
+            0
+        ] == "m" else f"no unit is given: {what} {size:.3g}, so they were taken as {fits[0]}"
     return "", (
         f"no unit is given, and {what} {size:.3g}, which no body has in m, cm or mm: speeds are in units of the data"
     )

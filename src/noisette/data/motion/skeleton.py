@@ -126,15 +126,20 @@ class Skeleton:
     @property
     def root(self) -> int:
         """The joint that says where the body is: hips or pelvis by name, else the root with most joints on it."""
-        plain = [plain_name(n) for n in self.names]
-        named = [plain.index(r) for r in _ROOTS if r in plain]
-        if named:
-            return named[0]
+        named = self.named_root
+        if named is not None:
+            return named
         if not self.parents:
             return 0
         roots = [j for j, p in enumerate(self.parents) if p < 0]
         tops = [self.path(j)[-1] for j in range(len(self))]
         return max(roots, key=lambda r: (tops.count(r), -r))
+
+    @property
+    def named_root(self) -> int | None:
+        """The joint whose name says that it is the hips, the pelvis or the root; None without one."""
+        plain = [plain_name(n) for n in self.names]
+        return next((plain.index(r) for r in _ROOTS if r in plain), None)
 
     @property
     def feet(self) -> tuple[int, ...]:
@@ -251,17 +256,17 @@ class Skeleton:
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
 
-    @classmethod
-    def load(cls, path: str | Path) -> Skeleton:
-        """The skeleton in a JSON file. Raises UserError where there is none."""
-        path = Path(path).expanduser()
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{path}: no such skeleton file") from None
-        except (OSError, UnicodeDecodeError, ValueError) as error:
-            raise UserError(f"{path}: not a readable JSON file ({first_line(error)})") from None
-        return cls.from_json(content, str(path))
+
+def load_skeleton(path: str | Path) -> tuple[Skeleton, frozenset[str]]:
+    """(the skeleton in a JSON file, which of its fields the file has). Raises UserError where there is none."""
+    path = Path(path).expanduser()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such skeleton file") from None
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({first_line(error)})") from None
+    return Skeleton.from_json(content, str(path)), frozenset(content)
 
 
 def plain_name(name: str) -> str:

@@ -39,13 +39,13 @@ class Recording:
     """All takes of a source: equal joints, equal dims.
 
     skeleton  as far as the files tell; None where they say nothing
-    stated    whether a file or the caller says what unit the coordinates have
+    stated    which of "unit" and "up" a file or the caller says: the rest is inferred
     version   names the content where the bytes of the takes do not, being computed
     """
 
     takes: list[Take]
     skeleton: Skeleton | None = None
-    stated: bool = False
+    stated: frozenset[str] = frozenset()
     skipped: list[dict[str, str]] = field(default_factory=list)
     ignored: int = 0
     notes: list[str] = field(default_factory=list)
@@ -92,7 +92,7 @@ def gather(found: Sequence[Recording], source: str) -> Recording:
             reason = "its joints have other names than those of most files"
         skipped += [{"file": t.name, "reason": reason} for t in recording.takes]
     notes = list(dict.fromkeys(n for r in found for n in r.notes))
-    stated = all(r.stated for r in found)
+    stated = frozenset.intersection(*(r.stated for r in found))
     return Recording(takes, first.skeleton, stated, skipped, sum(r.ignored for r in found), notes)
 
 

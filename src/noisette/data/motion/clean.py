@@ -1,0 +1,77 @@
+"""Joints that were not seen: found, filled over a short gap, and where the gap is long the recording is cut there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+GAP = 0.2
+"""Seconds up to which a joint that is missing is filled by a straight line."""
+
+GAP_FRAMES = 4
+"""The same in frames, where it is not known how many there are a second."""
+
+_ORIGIN = 0.95  # share of frames at zero from which a joint is taken to lie at the origin by choice
+
+
+@dataclass
+class Cleaned:
+    """Stretches of a take without a gap.
+
+    pieces   arrays (frames, J, D) float32, in order; a window must not cross from one to the next
+    missing  joints not seen, summed over frames; empty: frames with none seen (of these, all joints are in missing)
+    filled   of the missing ones, those that were filled;  dropped: frames that were left out
+    """
+
+    pieces: list[NDArray[np.float32]]
+    missing: int = 0
+    empty: int = 0
+    filled: int = 0
+    dropped: int = 0
+
+
+def at_origin(takes: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """(J,) joints that lie at zero in nearly every frame in which any joint does not: where the data were centred on
+    a joint, its zeros are true."""
+    zero = np.zeros(takes[0].shape[1])
+    frames = 0
+    for x in takes:
+        rows = x[(x != 0).any((1, 2))]
+        zero += (rows == 0).all(2).sum(0)
+        frames += len(rows)
+    return np.asarray(zero >= max(_ORIGIN * frames, 1))
+
+
+def clean(x: NDArray[np.float32], fps: float | None, origin: NDArray[np.bool_]) -> Cleaned:
+    """Finds missing joints (NaN, infinite, or zero in all coordinates), fills short gaps, cuts at long ones.
+
+    x (F, J, D) float32; fps or None; origin (J,) bool: joints whose zeros are true.
+    A gap is filled on a straight line between the frames beside it; one at the beginning or the end has nothing on one
+    side, so its frames are dropped, whatever its length.
+    """
+    gone = ~np.isfinite(x).all(2)
+    empty = gone.all(1) | (np.where(np.isfinite(x), x, 0) == 0).all((1, 2))
+    gone |= ((x == 0).all(2) & ~origin) | empty[:, None]
+    if not gone.any():
+        return Cleaned([x])
+    longest = GAP_FRAMES if fps is None else max(1, round(GAP * fps))
+    x, bad, short = x.copy(), np.zeros(len(x), bool), np.zeros(gone.shape, bool)
+    for j in np.flatnonzero(gone.any(0)):
+        for a, b in runs(gone[:, j]):
+            if a == 0 or b == len(x) or b - a > longest:
+                bad[a:b] = True
+                continue
+            share = (np.arange(1, b - a + 1, dtype=np.float32) / (b - a + 1))[:, None]
+            x[a:b, j] = x[a - 1, j] * (1 - share) + x[b, j] * share
+            short[a:b, j] = True
+    filled = int(short[~bad].sum())
+    return Cleaned([x[a:b] for a, b in runs(~bad)], int(gone.sum()), int(empty.sum()), filled, int(bad.sum()))
+
+
+def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Stretches [a, b) of true flags (F,)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], flags.astype(np.int8), [0]))))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

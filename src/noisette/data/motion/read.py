@@ -1,0 +1,151 @@
+"""From a name, a file or a folder to takes: the kind of file decides who reads it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from noisette.data.motion import procedural
+from noisette.data.motion.bvh import read_bvh
+from noisette.data.motion.npz import CLIP_KEYS, LENGTH_KEYS, read_npy, read_npz
+from noisette.data.motion.skeleton import load_skeleton
+from noisette.data.motion.tables import is_skeleton, read_csv, read_json
+from noisette.data.motion.takes import Recording, gather
+from noisette.errors import UserError
+
+SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".json", ".bvh")
+_TEXT = (".csv", ".tsv", ".json", ".bvh")  # never images
+_LOOKED_AT = 50  # files of a folder, to tell what it holds
+
+
+def is_motion(text: str) -> bool:
+    """Whether a source is motion and not images: by its name, its ending, or the shape of what is in it. Cheap."""
+    if text == procedural.NAME:
+        return True
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return any(is_motion(str(p)) for p in _files(path)[0][:_LOOKED_AT])
+    suffix = path.suffix.lower()
+    if not path.is_file() or suffix not in SUFFIXES:
+        return False
+    if suffix in _TEXT:
+        return True
+    try:
+        if suffix == ".npy":
+            return _clip_shape(np.load(path, mmap_mode="r", allow_pickle=False))
+        with np.load(path, allow_pickle=False) as file:
+            if any(k in file.files for k in LENGTH_KEYS):
+                return True
+            return any(_clip_shape(file[k]) for k in CLIP_KEYS if k in file.files)
+    except Exception:  # whatever a damaged file raises: the reader will say
+        return False
+
+
+def _clip_shape(x: np.ndarray) -> bool:
+    return x.dtype.kind == "f" and x.ndim in (3, 4) and x.shape[-1] in (2, 3)
+
+
+def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) -> Recording:
+    """All takes of a source: `motion`, a file (.npz .npy .csv .tsv .json .bvh), or a folder of such files.
+
+    skeleton  a JSON file, which replaces what the files say
+    columns   coordinate columns of tables, joint by joint; () finds them by their endings
+    The folders on the first level of a folder are classes. A file that cannot be read is listed in `skipped` where
+    others can. Raises UserError where nothing can be read, or the skeleton does not fit the joints.
+    """
+    path = Path(source).expanduser()
+    if source == procedural.NAME:
+        found = procedural.recording()
+    elif path.is_dir():
+        found = _folder(path, columns)
+    elif not path.is_file():
+        raise UserError(f"{source}: no such file or folder")
+    else:
+        found = _file(path, columns)
+    if skeleton is not None:
+        given, fields = load_skeleton(skeleton)
+        joints = found.takes[0].x.shape[1]
+        if len(given) != joints:
+            raise UserError(f"{skeleton}: a skeleton of {len(given)} joints, but {source} has {joints}")
+        found = replace(found, skeleton=given, stated=fields)
+    return found
+
+
+def _file(path: Path, columns: Sequence[str]) -> Recording:
+    readers: dict[str, Callable[[], Recording]] = {
+        ".npz": lambda: read_npz(path),
+        ".npy": lambda: read_npy(path),
+        ".csv": lambda: read_csv(path, columns),
+        ".tsv": lambda: read_csv(path, columns),
+        ".json": lambda: read_json(path, columns),
+        ".bvh": lambda: read_bvh(path),
+    }
+    if path.suffix.lower() not in readers:
+        raise UserError(f"{path}: not a kind of file that is read as motion; known: {', '.join(SUFFIXES)}, or a folder")
+    try:
+        return readers[path.suffix.lower()]()
+    except MemoryError:
+        raise UserError(f"{path}: it does not fit into memory") from None
+
+
+def _folder(root: Path, columns: Sequence[str]) -> Recording:
+    files, ignored = _files(root)
+    found: list[Recording] = []
+    beside = None
+    for path in files:
+        if path.suffix.lower() == ".json" and _holds_skeleton(path):
+            beside = load_skeleton(path)
+            continue
+        below = path.relative_to(root)
+        try:
+            recording = _file(path, columns)
+        except UserError as error:
+            reason = str(error).removeprefix(f"{path}").lstrip(":, ")
+            found.append(Recording([], skipped=[{"file": below.as_posix(), "reason": reason}]))
+            continue
+        name, label = below.with_suffix("").as_posix(), below.parts[0] if len(below.parts) > 1 else None
+        one = len(recording.takes) == 1
+        recording.takes = [
+            replace(t, name=name if one else f"{name}: {t.name}", label=t.label or label) for t in recording.takes
+        ]
+        found.append(recording)
+    if not found:
+        raise UserError(f"{root}: no motion in it" + (f" ({ignored} other files)" if ignored else ""))
+    whole = gather(found, str(root))
+    whole.ignored += ignored
+    if beside is not None and len(beside[0]) == whole.takes[0].x.shape[1]:
+        whole.skeleton, whole.stated = beside
+    return whole
+
+
+def _holds_skeleton(path: Path) -> bool:
+    try:
+        return path.stat().st_size < 2**20 and is_skeleton(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return False
+
+
+def _files(root: Path) -> tuple[list[Path], int]:
+    """Files of motion under a folder in a fixed order, and the number of others. Raises UserError."""
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"{root}: the folder cannot be read")
+    files, ignored = [], 0
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted((f for f in folders if not f.startswith((".", "__MACOSX"))), key=_natural)
+        for name in sorted((n for n in names if not n.startswith(".")), key=_natural):
+            if Path(name).suffix.lower() in SUFFIXES:
+                files.append(Path(place, name))
+            else:
+                ignored += 1
+    return files, ignored
+
+
+def _natural(text: str) -> list[tuple[int, int, str]]:
+    """Sorts take2 before take10."""
+    return [(0, int(t), "") if t.isdecimal() else (1, 0, t) for t in re.split(r"(\d+)", text)]
