@@ -211,7 +211,7 @@ def kick(body: Body, t: Array, draw: Draw) -> Array:
     first, then, short, over = (np.zeros(len(t)) for _ in range(4))
     standing = np.ones((len(t), 2))
     leg = 0 if side > 0 else 1
-    for k in range(max(1, int((t[-1] - begin) / period))):
+    for k in range(int(np.ceil((t[-1] - begin - 0.5) / period))):  # the last one may be cut off
         start = begin + k * period
         back, hit = start + wind_up, start + wind_up + strike
         home = hit + down

@@ -70,11 +70,15 @@ def _unique(names: list[str]) -> tuple[str, ...]:
     return tuple(out)
 
 
+def _apart(line: str) -> list[str]:
+    return line.replace("{", " { ").replace("}", " } ").split()
+
+
 class _Words:
     """The words of a file one by one, each with its line."""
 
     def __init__(self, text: str, where: str) -> None:
-        self.words = [(w, n) for n, line in enumerate(text.splitlines(), 1) for w in line.split()]
+        self.words = [(w, n) for n, line in enumerate(text.splitlines(), 1) for w in _apart(line)]
         self.at, self.where = 0, where
 
     def next(self, wanted: str) -> str:

@@ -154,9 +154,8 @@ def _unit(skeleton: Skeleton, x: NDArray[np.float64], stated: bool) -> tuple[str
         unit = "px" if size > 10 else ""
         return unit, None
     if fits:
-        return fits[0], None if fits[
-            0
-        ] == "m" else f"no unit is given: {what} {size:.3g}, so they were taken as {fits[0]}"
+        taken = f"no unit is given: {what} {size:.3g}, so the data were taken to be in {fits[0]}"
+        return fits[0], None if fits[0] == "m" else taken
     return "", (
         f"no unit is given, and {what} {size:.3g}, which no body has in m, cm or mm: speeds are in units of the data"
     )

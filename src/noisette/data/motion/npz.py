@@ -33,7 +33,7 @@ def read_npy(path: Path) -> Recording:
     """One take (F, J, D), or n of equal length (n, F, J, D). Raises UserError where the file holds anything else."""
     try:
         x = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable .npy file ({_without_pickle(error)})") from None
     return Recording(_split(x, None, path.stem, str(path)))
 

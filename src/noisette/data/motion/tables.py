@@ -109,7 +109,7 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     if len(axes) > 1 or axes[0] not in ("xy", "xyz"):
         odd = min(joints, key=lambda j: len(joints[j]))
         raise UserError(
-            f'{where}: "{odd}" has {", ".join(sorted(joints[odd]))} only; every joint needs x and y, and z if one has it'
+            f'{where}: "{odd}" has {", ".join(sorted(joints[odd]))} only; each joint needs x and y, and z if one has it'
         )
     return list(joints), len(axes[0]), [joints[j][a] for j in joints for a in axes[0]]
 
