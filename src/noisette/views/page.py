@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from noisette.errors import UserError
 from noisette.experiment.runs import write_text
-from noisette.views.parts import Section
+from noisette.views.parts import Moving, Section
 
 
 def render(
@@ -39,7 +41,9 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = (resources.files("noisette.views") / "report.css").read_text(encoding="utf-8")
+    style, script = _read("report.css"), ""
+    if any(isinstance(part, Moving) for section in sections for figure in section.figures for part in figure.parts):
+        style, script = style + _read("skeletons/stage.css"), _read("skeletons/stage.js")
     return environment.get_template("report.html.j2").render(
         name=name,
         brand=brand,
@@ -47,10 +51,16 @@ def render(
         facts=facts,
         sections=sections,
         style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(f"\n{script}\n".encode()).digest()).decode(),
         markup=Markup,
         version=noisette.__version__,
         command=command,
     )
+
+
+def _read(name: str) -> str:
+    return (resources.files("noisette.views") / name).read_text(encoding="utf-8").strip()
 
 
 def write(page: str, path: Path) -> Path:

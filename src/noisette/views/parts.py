@@ -89,10 +89,33 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Player:
+    """A clip that moves: its caption, its text for those who cannot see it, and a strip of it as an <svg> element."""
+
+    caption: str
+    alt: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class Moving:
+    """Clips that a page's script moves beside each other; where no script runs, and on paper, their strips.
+
+    data: JSON that the script reads; shape: width / height of one; turns: whether the camera can be turned.
+    """
+
+    players: list[Player]
+    data: str
+    shape: str
+    turns: bool
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Figure:
     """Something to look at, with what it shows and the command that makes it; title and text stand above it."""
 
-    parts: Sequence[Cells | Drawing | Matrix | Table]
+    parts: Sequence[Cells | Drawing | Matrix | Moving | Table]
     caption: str
     command: str
     title: str = ""

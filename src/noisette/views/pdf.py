@@ -37,7 +37,7 @@ FLAGS = (
     *("--no-first-run", "--no-default-browser-check", "--hide-scrollbars", "--no-pdf-header-footer"),
 )
 NO_SANDBOX = "--no-sandbox"
-"""The superuser, and most containers, cannot have the sandbox. The page is our own and holds no script."""
+"""The superuser, and most containers, cannot have the sandbox. The page and any script on it are our own."""
 
 SECONDS = 120
 
