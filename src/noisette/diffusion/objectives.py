@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from noisette.diffusion.denoisers import SPACES, Denoiser, Prediction, expand
 from noisette.diffusion.samplers import posterior, reverse_log_variance
 from noisette.diffusion.schedules import NoiseLevel, NoiseSchedule, Time, as_time
+from noisette.diffusion.terms import Term, trust
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """(prediction, target) of one shape -> a loss for every element, in that shape."""
@@ -212,23 +213,26 @@ TIMES: dict[str, Callable[[], Times]] = {
 @dataclass(frozen=True)
 class Losses:
     """Per-sample losses, (N,) each: `total` is what to minimise, `simple` its unweighted distance term, `vlb` the
-    variational term in bits/dim (None without a learned variance), `t` the times they belong to."""
+    variational term in bits/dim (None without a learned variance), `t` the times they belong to, `terms` what each
+    further term measured, by name, before its weight and without a gradient."""
 
     total: Tensor
     simple: Tensor
     vlb: Tensor | None
     t: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Objective:
-    """weight(t) * mean over elements of distance(prediction, target) in a space, plus lambda * T * L_vlb.
+    """weight(t) * mean over elements of distance(prediction, target) in a space, plus lambda * T * L_vlb, plus terms.
 
     Args:
         space: eps | x0 | v | flow.
         distance: per-element loss, one of DISTANCES or your own function.
         weight: one of WEIGHTS or your own function of (snr, space_factor).
         vlb: lambda of Nichol & Dhariwal 2021, eq. 16; it reaches the variance only, the mean is detached.
+        terms: further losses of the estimate of x0, each times its weight and terms.trust(SNR).
 
     Raises:
         ValueError: an unknown space; a distance that does not keep the shape.
@@ -238,6 +242,7 @@ class Objective:
     distance: Distance = l2
     weight: Weight = uniform
     vlb: float = 0.001
+    terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
         if self.space not in SPACES:
@@ -267,7 +272,12 @@ class Objective:
             assert denoiser.schedule.steps is not None
             vlb = variational_term(denoiser.schedule, prediction.with_x0(prediction.x0.detach()), x0, t)
             total = total + self.vlb * denoiser.schedule.steps * vlb
-        return Losses(total, simple, vlb, t)
+        measured = {}
+        for term in self.terms:
+            value = term.measure(prediction.x0, x0)
+            total = total + term.weight * trust(snr).to(value, non_blocking=value.is_cuda) * value
+            measured[term.name] = value.detach()
+        return Losses(total, simple, vlb, t, measured)
 
 
 def variational_term(
