@@ -308,6 +308,15 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_text("x")
     told = {n: is_motion(str(tmp_path / n)) for n in ("m.npy", "i.npy", "m.npz", "i.npz", "a.bvh", "a.png", "bad.npz")}
     assert told == {"m.npy": 1, "i.npy": 0, "m.npz": 1, "i.npz": 0, "a.bvh": 1, "a.png": 0, "bad.npz": 0}
+    for name, x, motion in (
+        ("square", np.random.default_rng(0).normal(size=(9, 8, 8, 3)), False),
+        ("wide", np.random.default_rng(0).random((9, 8, 12, 3)), False),
+        ("clips", np.stack(takes([12, 12])), True),
+        ("flat", np.stack(takes([8, 8]))[..., :2], True),
+        ("grey", np.random.default_rng(0).random((9, 8, 12)), False),
+    ):
+        np.save(tmp_path / f"{name}.npy", x)
+        assert is_motion(str(tmp_path / f"{name}.npy")) == motion, name
     assert is_motion("motion") and not is_motion("digits") and is_motion(str(tmp_path))
     (tmp_path / "pictures").mkdir()
     assert not is_motion(str(tmp_path / "pictures"))

@@ -74,8 +74,8 @@ def ground(up: int, dims: int) -> tuple[int, ...]:
 
 
 def across(x: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float64]:
-    """(..., 2): the mean step from right to left over all pairs, in the ground plane, of poses (..., J, 3)."""
-    left, right = np.array(skeleton.pairs).T
+    """(..., 2): the mean step from right to left over hips and shoulders, in the ground plane, of poses (..., J, 3)."""
+    left, right = np.array(skeleton.broad).T
     a, b = ground(skeleton.up, 3)
     step = (np.asarray(x[..., left, :], np.float64) - x[..., right, :]).mean(-2)
     return step[..., [a, b]]
@@ -213,41 +213,58 @@ class Clips:
 # --- what the net sees -----------------------------------------------------------------------------------------------
 
 
-def fit_normaliser(clips: Clips, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """{"kind": "motion", "mean": (J, D), "scale": (J,)} of the clips' rows, as lists: x = (clip - mean) / scale.
+def fit_normaliser(clips: Clips, rows: NDArray[np.int64], relative: bool) -> dict[str, Any]:
+    """{"kind": "motion", "root": r or None, "mean": (J, D), "scale": (J,)} of the clips' rows, as lists.
 
+    relative  every joint but the root r is seen from the root, frame by frame: then what a net must get right to hold
+              the bones is not small beside the way that the body goes
     scale is the root mean square distance of a joint's coordinates from their mean, and at least FLOOR of the median
     joint's. Sums are float64, a block of clips at a time.
     """
-    _, frames, joints, dims = clips.shape
-    total, count = np.zeros((joints, dims)), 0
-    for part in np.array_split(rows, -(-len(rows) // 256)):
-        x = clips[part].astype(np.float64)
-        total += x.sum((0, 1))
-        count += len(part) * frames
-    mean = total / count
-    squares = np.zeros((joints, dims))
-    for part in np.array_split(rows, -(-len(rows) // 256)):
-        squares += ((clips[part] - mean) ** 2).sum((0, 1))
+    frames = clips.length
+    root = clips.placing.skeleton.root if relative else None
+    blocks = np.array_split(rows, -(-len(rows) // 256))
+    count = len(rows) * frames
+    mean = sum(_seen(clips[b].astype(np.float64), root).sum((0, 1)) for b in blocks) / count
+    squares = sum(((_seen(clips[b].astype(np.float64), root) - mean) ** 2).sum((0, 1)) for b in blocks)
     scale = np.sqrt(squares.mean(1) / count)
     floor = FLOOR * float(np.median(scale))
     scale = np.maximum(scale, floor if floor > 0 else 1.0)
     return {
         "kind": "motion",
+        "root": root,
         "mean": np.float32(mean).astype(float).tolist(),
         "scale": np.float32(scale).astype(float).tolist(),
     }
 
 
+def _seen(x: NDArray[Any], root: int | None) -> NDArray[Any]:
+    """Clips (B, F, J, D) with every joint but the root seen from the root; as they are where there is none."""
+    if root is None:
+        return x
+    out = x - x[:, :, root : root + 1]
+    out[:, :, root] = x[:, :, root]
+    return out
+
+
 def normalise(x: NDArray[np.float32], normaliser: dict[str, Any]) -> NDArray[np.float32]:
-    """Clips (B, F, J, D) in the data's units -> what a net sees: (B, J * D, F) float32, channel = joint * D + dim."""
+    """Clips (B, F, J, D) in the data's units -> what a net sees: (B, J * D, F) float32, channel = joint * D + dim.
+
+    y = (seen(x) - mean) / scale, with seen(x) = x, or x minus its root but for the root itself.
+    """
     mean, scale = (np.asarray(normaliser[k], np.float32) for k in ("mean", "scale"))
-    y = (x - mean) / scale[:, None]
-    return np.ascontiguousarray(y.reshape(*x.shape[:2], -1).transpose(0, 2, 1))
+    y = (_seen(x, normaliser.get("root")) - mean) / scale[:, None]
+    return np.ascontiguousarray(y.reshape(*x.shape[:2], -1).transpose(0, 2, 1), dtype=np.float32)
 
 
 def denormalise(y: NDArray[np.floating[Any]], normaliser: dict[str, Any]) -> NDArray[np.float32]:
     """What a net made (B, J * D, F) -> clips (B, F, J, D) float32 in the data's units. Undoes `normalise`."""
     mean, scale = (np.asarray(normaliser[k], np.float32) for k in ("mean", "scale"))
     x = np.asarray(y, np.float32).transpose(0, 2, 1).reshape(y.shape[0], y.shape[2], *mean.shape)
-    return np.asarray(x * scale[:, None] + mean, dtype=np.float32)
+    x = np.asarray(x * scale[:, None] + mean, dtype=np.float32)
+    root = normaliser.get("root")
+    if root is not None:
+        base = x[:, :, root].copy()
+        x += base[:, :, None]
+        x[:, :, root] = base
+    return x

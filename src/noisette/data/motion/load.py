@@ -83,8 +83,9 @@ def load(spec: MotionSpec) -> MotionData:
         "held_out": len(held_out),
     }
     names = tuple(takes[k].name for k in kept)
+    normaliser = fit_normaliser(x, train, spec.relative)
     return MotionData(
-        x, each, classes, fingerprint, info, train, held_out, digests, skeleton, fit_normaliser(x, train),
+        x, each, classes, fingerprint, info, train, held_out, digests, skeleton, normaliser,
         _lateral(skeleton, frames, heading), spec.augment, take.astype(np.int64), names, subjects,
     )  # fmt: skip
 

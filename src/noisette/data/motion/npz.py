@@ -32,7 +32,8 @@ _SKELETON_KEYS = (*JOINT_KEYS, *PARENT_KEYS, *EDGE_KEYS, "pairs", "unit", "up")
 def read_npy(path: Path) -> Recording:
     """One take (F, J, D), or n of equal length (n, F, J, D). Raises UserError where the file holds anything else."""
     try:
-        x = np.load(path, allow_pickle=False)
+        with path.open("rb") as opened:
+            x = np.load(opened, allow_pickle=False)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable .npy file ({_without_pickle(error)})") from None
     return Recording(_split(x, None, path.stem, str(path)))
@@ -46,7 +47,7 @@ def read_npz(path: Path) -> Recording:
     Raises UserError where nothing in it is motion, or where what is beside it does not fit.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays: dict[str, NDArray[Any]] = {}
             for key in file.files:
                 try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from noisette.data.motion import procedural
 from noisette.data.motion.bvh import read_bvh
-from noisette.data.motion.npz import CLIP_KEYS, LENGTH_KEYS, read_npy, read_npz
+from noisette.data.motion.npz import CLIP_KEYS, EDGE_KEYS, LENGTH_KEYS, PARENT_KEYS, read_npy, read_npz
 from noisette.data.motion.skeleton import load_skeleton
 from noisette.data.motion.tables import is_skeleton, read_csv, read_json
 from noisette.data.motion.takes import Recording, gather
@@ -21,6 +21,7 @@ from noisette.errors import UserError
 
 SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".json", ".bvh")
 _TEXT = (".csv", ".tsv", ".json", ".bvh")  # never images
+_BESIDE_MOTION = (*LENGTH_KEYS, *PARENT_KEYS, *EDGE_KEYS)
 _LOOKED_AT = 50  # files of a folder, to tell what it holds
 
 
@@ -38,17 +39,21 @@ def is_motion(text: str) -> bool:
         return True
     try:
         if suffix == ".npy":
-            return _clip_shape(np.load(path, mmap_mode="r", allow_pickle=False))
-        with np.load(path, allow_pickle=False) as file:
-            if any(k in file.files for k in LENGTH_KEYS):
+            return _like_clips(np.load(path, mmap_mode="r", allow_pickle=False))
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            if any(k in file.files for k in _BESIDE_MOTION):
                 return True
-            return any(_clip_shape(file[k]) for k in CLIP_KEYS if k in file.files)
+            return any(_like_clips(file[k]) for k in CLIP_KEYS if k in file.files)
     except Exception:  # whatever a damaged file raises: the reader will say
         return False
 
 
-def _clip_shape(x: np.ndarray) -> bool:
-    return x.dtype.kind == "f" and x.ndim in (3, 4) and x.shape[-1] in (2, 3)
+def _like_clips(x: np.ndarray) -> bool:
+    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0."""
+    if x.dtype.kind != "f" or x.ndim not in (3, 4) or x.shape[-1] not in (2, 3):
+        return False
+    picture = x.ndim == 4 and x.shape[-1] == 3 and (x.shape[1] == x.shape[2] or float(np.nanmin(x[:100])) >= 0)
+    return not picture
 
 
 def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) -> Recording:

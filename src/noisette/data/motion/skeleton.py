@@ -23,6 +23,7 @@ UNITS = (*METRES, "px", "")
 _AXES = "xyz"
 _ROOTS = ("hips", "pelvis", "root", "hipcenter", "hipcentre", "midhip", "hip", "hipscenter", "lowertorso")
 _FEET = re.compile(r"toe|foot|ball|ankle|heel")
+_TRUNK = re.compile(r"hip|thigh|upleg|shoulder|sho$|clavicle|collar")
 _KEYS = ("names", "parents", "edges", "pairs", "unit", "fps", "up")
 
 
@@ -122,6 +123,14 @@ class Skeleton:
         for a, b in self.pairs:
             order[[a, b]] = b, a
         return order
+
+    @property
+    def broad(self) -> tuple[tuple[int, int], ...]:
+        """The pairs that say which way the trunk looks, hips and shoulders: those that hang on one joint, else those so
+        named, else all. A knee or a hand swings too far for it."""
+        hung = [p for p in self.pairs if self.parents and self.parents[p[0]] == self.parents[p[1]] >= 0]
+        named = [p for p in self.pairs if _TRUNK.search(plain_name(self.names[p[0]]))]
+        return tuple(hung or named or self.pairs)
 
     @property
     def root(self) -> int:

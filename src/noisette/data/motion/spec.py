@@ -44,6 +44,7 @@ class MotionSpec:
     centre    "start": a clip begins at the origin of the ground; "root": every pose is at the origin; "world"
     heading   a clip is turned so that its first pose looks along +z (where z is up, along +y); where left and right
               are known, and not with "world"
+    relative  the net sees every joint from the root, and the root where it is; else all of them where they are
     short     takes of fewer frames than a clip, but of at least half: "hold" keeps their last pose to the end of the
               clip, "drop" leaves them out, as all shorter ones are
     classes   names of the classes to keep, in this order; () keeps all
@@ -63,6 +64,7 @@ class MotionSpec:
     columns: tuple[str, ...] = ()
     centre: Centre = "start"
     heading: bool = True
+    relative: bool = True
     short: str = "hold"
     classes: tuple[str, ...] = ()
     held_out: float = 0.1
@@ -121,7 +123,7 @@ class MotionData:
                  is by subject) are on both sides
     digests      (n, 16) uint8, one hash a clip
     skeleton     with all that could be told of it; its fps is that of the clips
-    normaliser   JSON-able: kind "motion", mean (J, D), scale (J,), fitted to the training rows
+    normaliser   JSON-able: kind "motion", root (or None), mean (J, D), scale (J,), fitted to the training rows
     lateral      the axis that a mirror turns round: sideways of those who move
     augment      what the training stream does unless it is told otherwise
     take         (n,) int64: the take that each clip is cut from;  takes: their names

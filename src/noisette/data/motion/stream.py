@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from noisette.data.motion.clips import normalise, turn
 from noisette.data.motion.skeleton import Skeleton
@@ -68,6 +71,20 @@ class MotionStream(Stream):
             out = (out.pin_memory() if gpu else out).to(self.device, non_blocking=gpu)
             labels = None if labels is None else labels.to(self.device, non_blocking=gpu)
         return Batch(out, labels, index)
+
+
+def to_clips(y: Tensor, normaliser: dict[str, Any]) -> Tensor:
+    """What a net made (B, J * D, F) -> clips (B, F, J, D) in the data's units, on y's device; gradients pass.
+
+    The same numbers as `denormalise` gives.
+    """
+    mean, scale = (torch.tensor(normaliser[k], dtype=torch.float32, device=y.device) for k in ("mean", "scale"))
+    x = y.float().transpose(1, 2).reshape(y.shape[0], y.shape[2], *mean.shape) * scale[:, None] + mean
+    root = normaliser.get("root")
+    if root is None:
+        return x
+    base = x[:, :, root : root + 1]
+    return torch.cat((x[:, :, :root] + base, base, x[:, :, root + 1 :] + base), dim=2)
 
 
 def varied(
