@@ -322,6 +322,33 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     assert not is_motion(str(tmp_path / "pictures"))
 
 
+# --- whatever happens to a file ---
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".json", ".csv", ".bvh"])
+def test_a_damaged_file_is_one_line_or_still_motion(tmp_path: Path, suffix: str) -> None:
+    (whole,) = write(tmp_path / f"whole{suffix}", [body(12)], SKELETON)
+    good, damaged, rng, told = whole.read_bytes(), tmp_path / f"a{suffix}", np.random.default_rng(1), 0
+    for _ in range(60):
+        content = bytearray(good)
+        for _ in range(int(rng.integers(1, 6))):
+            at = int(rng.integers(len(content)))
+            if rng.random() < 0.5:
+                content[at] = int(rng.integers(256))
+            elif rng.random() < 0.5:
+                del content[at : at + int(rng.integers(1, 200))]
+            else:
+                content[at:at] = [b"NaN", b"null", b"1e999", b"{", b"\xff", b"-"][int(rng.integers(6))]
+        damaged.write_bytes(content)
+        is_motion(str(damaged))
+        try:
+            assert all(np.isfinite(t.x).all() or np.isnan(t.x).any() for t in read(str(damaged)).takes)
+        except UserError as error:
+            told += 1
+            assert "\n" not in str(error) and "a" + suffix in str(error)
+    assert told > 5
+
+
 # --- there and back ---
 
 

@@ -271,11 +271,11 @@ def turn(body: Body, t: Array, draw: Draw) -> Array:
     shift = np.zeros((len(t), 2))
     for n in range(2 * count):
         k = (0 if side > 0 else 1) ^ (n % 2)  # the foot on the side that is turned to goes first
-        yaw = side * total * (n // 2 + 1) / count
+        angle = side * total * (n // 2 + 1) / count
         at = left if k == 0 else right
-        to = (at[0] * np.cos(yaw) + at[1] * np.sin(yaw), at[1] * np.cos(yaw) - at[0] * np.sin(yaw))
+        to = (at[0] * np.cos(angle) + at[1] * np.sin(angle), at[1] * np.cos(angle) - at[0] * np.sin(angle))
         leaves = begin + n * long
-        steps[k].append((leaves, leaves + 0.92 * long, to, yaw + (out if k == 0 else -out)))
+        steps[k].append((leaves, leaves + 0.92 * long, to, angle + (out if k == 0 else -out)))
         standing[:, k] *= (t < leaves) | (t > leaves + 0.92 * long)
     end = begin + 2 * count * long
     yaw = side * total * rise(t, begin - 0.1, end + 0.05)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from noisette.data.motion.geometry import rotation
 from noisette.data.motion.skeleton import Skeleton, pairs_by_name
-from noisette.data.motion.takes import Recording, Take
+from noisette.data.motion.takes import Recording, as_take
 from noisette.errors import UserError
 
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
@@ -55,7 +55,7 @@ def read_bvh(path: Path) -> Recording:
         skeleton = Skeleton(names, parents, pairs_by_name(names), unit="", fps=float(f"{1 / seconds:.6g}"))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Recording([Take(x[:, kept].astype(np.float32), path.stem, fps=skeleton.fps)], skeleton)
+    return Recording([as_take(x[:, kept], path.stem, fps=skeleton.fps)], skeleton)
 
 
 def _unique(names: list[str]) -> tuple[str, ...]:
@@ -98,9 +98,12 @@ class _Words:
     def number(self, what: str) -> float:
         word = self.next(what)
         try:
-            return float(word)
+            value = float(word)
         except ValueError:
-            raise self.wrong(f'{what} is "{word[:30]}", which is no number') from None
+            value = np.inf
+        if not np.isfinite(value):
+            raise self.wrong(f'{what} is "{word[:30]}", which is no number')
+        return value
 
     def wrong(self, what: str) -> UserError:
         return UserError(f"{self.where}, line {self.words[self.at - 1][1]}: {what}")
@@ -133,6 +136,7 @@ def parse(text: str, where: str = "bvh") -> tuple[list[Joint], NDArray[np.float6
         raise UserError(f"{where}: no frame in it")
     try:
         values = np.array([w for w, _ in rest], dtype=np.float64)
+        values[~np.isfinite(values)] = np.nan
     except ValueError:
         while True:
             words.number("a channel")

@@ -172,7 +172,7 @@ class Clips:
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(n, frames, joints, dims)."""
-        return (len(self), self.length, *self.frames.shape[1:])  # type: ignore[return-value]
+        return (len(self), self.length, *self.frames.shape[1:])
 
     @property
     def dtype(self) -> np.dtype[np.float32]:

@@ -137,7 +137,7 @@ class _Stretch:
 @dataclass
 class _Pieces:
     stretches: list[_Stretch]
-    counts: dict[str, int]
+    counts: dict[str, Any]
     short: dict[str, int]
 
 
@@ -170,7 +170,7 @@ def _pieces(
         )
     limit = f"{GAP:g} s" if fps else f"{GAP_FRAMES} frames"
     counts = {k: sums[k] for k in ("takes", "missing", "filled", "empty_frames", "dropped_frames", "cuts")}
-    return _Pieces(out, counts | {"longest_gap_filled": limit}, {})  # type: ignore[dict-item]
+    return _Pieces(out, counts | {"longest_gap_filled": limit}, {})
 
 
 def _heading(skeleton: Skeleton, frames: NDArray[np.float64], spec: MotionSpec, notes: list[str]) -> bool:
@@ -256,9 +256,9 @@ def _fingerprint(
     state = hashlib.blake2b(digest_size=16)
     told = [list(x.shape), list(classes), spec.centre, x.placing.heading, skeleton.to_json()]
     state.update(json.dumps(told).encode())
-    state.update(digests)
+    state.update(digests.tobytes())
     if labels is not None:
-        state.update(np.ascontiguousarray(labels, dtype="<i8"))
+        state.update(labels.astype("<i8").tobytes())
     return state.hexdigest()
 
 

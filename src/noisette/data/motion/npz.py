@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,7 @@ def read_npy(path: Path) -> Recording:
     try:
         with path.open("rb") as opened:
             x = np.load(opened, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # a damaged file raises almost anything
         raise UserError(f"{path}: not a readable .npy file ({_without_pickle(error)})") from None
     return Recording(_split(x, None, path.stem, str(path)))
 
@@ -52,9 +50,11 @@ def read_npz(path: Path) -> Recording:
             for key in file.files:
                 try:
                     arrays[key] = file[key]
-                except ValueError as error:
+                except Exception as error:
                     raise UserError(f"{path}: {key} cannot be read: {_without_pickle(error)}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except UserError:
+        raise
+    except Exception as error:  # a damaged file raises almost anything
         raise UserError(f"{path}: not a readable .npz file ({_without_pickle(error)})") from None
     clips = next((k for k in CLIP_KEYS if k in arrays and arrays[k].ndim >= 2), None)
     if clips is None:
@@ -151,7 +151,7 @@ def _texts(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...], n: int, path:
     if len(values) not in (1, n):
         raise UserError(f"{path}: {len(values)} values of `{key}` for {n} takes")
     texts = [v.decode("latin1") if isinstance(v, bytes) else str(v) for v in values.tolist()]
-    return list(texts) if len(texts) == n else texts * n
+    return [*texts] if len(texts) == n else [texts[0]] * n
 
 
 def _rate(arrays: dict[str, NDArray[Any]], n: int, path: Path) -> list[float | None]:

@@ -67,7 +67,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
 
     names, dims, at = _coordinates(header, columns, str(path))
     values = [[number(row[k], n, header[k]) for k in at] for n, row in body]
-    x = np.array(values, dtype=np.float32).reshape(-1, len(names), dims)
+    x = np.array(values, dtype=np.float64).reshape(-1, len(names), dims)
     beside = {kind: _column(header, kind, at) for kind in _BESIDE}
     cells = {kind: [row[k].strip() for _, row in body] for kind, k in beside.items() if k is not None}
     for kind in ("time", "fps"):
@@ -114,7 +114,7 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     return list(joints), len(axes[0]), [joints[j][a] for j in joints for a in axes[0]]
 
 
-def _recording(x: NDArray[np.float32], cells: dict[str, list[Any]], names: list[str], path: Path) -> Recording:
+def _recording(x: NDArray[np.float64], cells: dict[str, list[Any]], names: list[str], path: Path) -> Recording:
     """Rows cut into takes wherever the clip's name changes."""
     if not len(x):
         raise UserError(f"{path}: no frame in it")

@@ -53,13 +53,16 @@ class Recording:
 
 
 def as_take(x: Any, name: str, **facts: Any) -> Take:
-    """A take of any array of numbers (F, J, D). Raises UserError where it is not one."""
+    """A take of numbers (F, J, D), what is not finite turned to NaN. Raises UserError where they are no motion."""
     x = np.asarray(x)
     if x.dtype.kind not in "iufb" or x.ndim != 3 or x.shape[2] not in (2, 3) or not x.shape[1]:
         raise UserError(f"{name}: {describe(x)} is not motion, which is (frames, joints, 2 or 3) numbers")
     if not len(x):
         raise UserError(f"{name}: no frame in it")
-    return Take(np.ascontiguousarray(x, dtype=np.float32), name, **facts)
+    with np.errstate(invalid="ignore", over="ignore"):
+        out = np.ascontiguousarray(x, dtype=np.float32)
+    whole = np.isfinite(out)
+    return Take(out if whole.all() else np.where(whole, out, np.float32(np.nan)), name, **facts)
 
 
 def describe(x: NDArray[Any]) -> str:
