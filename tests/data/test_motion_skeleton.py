@@ -178,3 +178,10 @@ def test_a_size_that_no_body_has(poses: np.ndarray) -> None:
 def test_without_a_skeleton(poses: np.ndarray) -> None:
     found, notes = infer.complete(None, poses)
     assert len(found) == 8 and found.edges == () and found.unit == "m" and "drawn as points" in notes[0]
+
+
+def test_the_skeletons_of_the_manual() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "motion.md").read_text()
+    parents, edges = (Skeleton.from_json(json.loads(b.split("```")[0])) for b in page.split("```json")[1:])
+    assert parents.feet == (4, 5) and parents.root == 0 and parents.fps == 30
+    assert edges.rooted(edges.root).parents == (-1, 0, 0, 0) and len(edges.pairs) == 1
