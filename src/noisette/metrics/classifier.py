@@ -6,11 +6,7 @@ Its 128 features measure distances, its probabilities say which samples are clea
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from noisette.errors import UserError
+from noisette.metrics import weights
 from noisette.metrics.features import Features, Images, checked, on
 
 DIM = 128
@@ -106,12 +100,12 @@ class Classifier:
         """`about`: shape (H, W, C) of its images, mean and spread of their channels in bytes, classes, temperature,
         accuracy, calibration: all that is kept beside the weights."""
         self.net, self.about, self.device = net.to(device).eval(), about, device
-        self._state = {name: value.cpu().contiguous() for name, value in net.state_dict().items()}
+        self._state = weights.state_of(net)
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.accuracy: float | None = about["accuracy"]
         self.calibration: dict[str, float | None] | None = about["calibration"]
-        told = json.dumps([_FORMAT, *(about[k] for k in ("shape", "mean", "spread", "temperature"))])
-        self.hash = hashlib.sha256(told.encode() + to_bytes(self._state)).hexdigest()[:16]
+        told = [_FORMAT, *(about[k] for k in ("shape", "mean", "spread", "temperature"))]
+        self.hash = weights.hashed(self._state, told)
 
     def __call__(self, x: Images) -> Features:
         """Raises ValueError for images of another shape than it was trained on."""
@@ -126,7 +120,7 @@ class Classifier:
         if list(checked(x).shape[1:]) != self.about["shape"]:
             raise ValueError(f"images of {x.shape[1:]}, but the classifier was trained on {self.about['shape']}")
         features, probabilities = np.empty((len(x), DIM)), np.empty((len(x), len(self.classes)))
-        with _exactly():
+        with exactly():
             for start in range(0, len(x), 256):
                 found = self.net.features(prepare(x[start : start + 256], self.about, self.device))
                 logits = self.net.read(found).double() / self.about["temperature"]
@@ -136,33 +130,17 @@ class Classifier:
 
     def save(self, path: Path) -> None:
         """Writes one safetensors file, the settings in its header, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-        try:
-            with part.open("xb") as file:
-                file.write(to_bytes(self._state, {"noisette": json.dumps({"format": _FORMAT, **self.about})}))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        weights.save(path, self._state, {"format": _FORMAT, **self.about})
 
     @classmethod
     def load(cls, path: Path, device: torch.device | str | None = None) -> Classifier:
         """Reads what `save` wrote. Raises UserError when it is missing, damaged or of another format."""
-        try:
-            with safe_open(str(path), "pt") as file:
-                about = json.loads(file.metadata()["noisette"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            if about.pop("format") != _FORMAT:
-                raise ValueError("another format")
+        with weights.reading(path, "a classifier"):
+            state, about = weights.load(path, _FORMAT)
             height, width, channels = about["shape"]
             net = Net(channels, *shrunk(height, width), len(about["classes"]))
             net.load_state_dict(state)
             return cls(net, about, on(device))
-        except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-            reason = str(error).partition("\n")[0]
-            raise UserError(f"{path} is not a classifier that can be read ({reason}); delete it") from None
 
 
 def train(
@@ -229,7 +207,7 @@ def _fit(
     optimiser = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=0.01)
     rate = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=max(2, steps))
     order = torch.empty(0, dtype=torch.int64)
-    with _exactly():
+    with exactly():
         for step in range(steps):
             if len(order) < batch:
                 order = torch.randperm(len(x), generator=generator)
@@ -278,9 +256,13 @@ def _measure(
 ) -> dict[str, Any]:
     """Temperature, accuracy and calibration on held-out images."""
     net.eval()
-    with _exactly():
+    with exactly():
         parts = [net(prepare(x[i : i + 256], about, device)).double().cpu() for i in range(0, len(x), 256)]
-    logits, y = torch.cat(parts), torch.from_numpy(labels)
+    return calibrated(torch.cat(parts), torch.from_numpy(labels))
+
+
+def calibrated(logits: Tensor, y: Tensor) -> dict[str, Any]:
+    """Temperature, accuracy and calibration, see Classifier, of float64 logits (N, K) where y (N,) is true."""
     temperature = 1.0
     if len(y) >= ENOUGH:  # the most likely one (Guo et al. 2017); a few images would make it 0 or endless
         options = np.geomspace(0.25, 4, 81).tolist()
@@ -300,6 +282,6 @@ def _measure(
     return {"temperature": temperature, "accuracy": right.mean().item(), "calibration": calibration}
 
 
-def _exactly() -> Any:
+def exactly() -> Any:
     """On a GPU: no TF32, and kernels that give the same twice."""
     return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
