@@ -11,14 +11,17 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.inception import InceptionScore
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from noisette.metrics import distances
 from noisette.metrics.distances import (
     Array,
     Estimate,
+    diversity,
     frechet,
     frechet_of_moments,
     inception_score,
     kid,
     moments,
+    multimodality,
     prdc,
     smallest,
 )
@@ -83,9 +86,9 @@ def test_frechet_of_gaussians_in_closed_form() -> None:
 
 def test_frechet_is_refused_below_a_sensible_number_of_rows() -> None:
     assert (smallest(128), smallest(2048)) == (100, 512)
-    with pytest.raises(ValueError, match="99 reference images, and below 100"):
+    with pytest.raises(ValueError, match="99 of the reference, and below 100"):
         frechet(features(99, 8, 0), features(100, 8, 1))
-    with pytest.raises(ValueError, match="511 sample images, and below 512"):
+    with pytest.raises(ValueError, match="511 samples, and below 512"):
         frechet(np.zeros((512, 2048)), np.zeros((511, 2048)))
 
 
@@ -205,6 +208,36 @@ def test_inception_score_in_closed_form() -> None:
     for bad in (half + 0.1, -half, half[:99], half[0]):
         with pytest.raises(ValueError):
             inception_score(bad)
+
+
+def test_diversity_is_the_mean_distance_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By brute force, far from the origin and in any blocks; of normals in three dimensions 4 / sqrt(pi)."""
+    x = features(60, 7, 0) + 1e4
+    pairs = [np.linalg.norm(x[i] - x[j]) for i in range(60) for j in range(60) if i != j]
+    assert diversity(x).value == pytest.approx(np.mean(pairs), rel=1e-9)
+    monkeypatch.setattr(distances, "_BLOCK", 13)
+    assert diversity(x).value == pytest.approx(np.mean(pairs), rel=1e-9)
+    found = [diversity(np.random.default_rng(seed).normal(size=(80, 3))) for seed in range(300)]
+    assert np.mean([e.value for e in found]) == pytest.approx(4 / math.sqrt(math.pi), rel=0.01)
+    assert 0.91 <= np.mean([e.low <= 4 / math.sqrt(math.pi) <= e.high for e in found]) <= 0.98
+    assert diversity(np.ones((9, 4))).value == diversity(np.ones((9, 4))).high == 0
+    with pytest.raises(ValueError, match="4 samples, and below 5"):
+        diversity(x[:4])
+
+
+def test_multimodality_is_the_diversity_within_classes() -> None:
+    """Two classes far apart, one of them twice as wide, and one of too few: what is between them does not count."""
+    x = np.random.default_rng(0).normal(size=(204, 3))
+    labels = np.repeat([0, 5, 7], [100, 100, 4])
+    x[100:200] = 2 * x[100:200] + 50
+    found = multimodality(x, labels)
+    assert list(found.classes) == [0, 5] and found.classes[5] == diversity(x[100:200])
+    assert found.value.value == pytest.approx((diversity(x[:100]).value + diversity(x[100:200]).value) / 2)
+    halves = [e.high - e.value for e in found.classes.values()]
+    assert found.value.high - found.value.value == pytest.approx(math.hypot(*halves) / 2)
+    assert multimodality(x, np.random.default_rng(1).permutation(labels)).value.low > found.value.high
+    with pytest.raises(ValueError, match="no class has 5 samples"):
+        multimodality(x, np.arange(204))
 
 
 def every(reference: Array, samples: Array) -> dict[str, Estimate]:

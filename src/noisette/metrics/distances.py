@@ -4,11 +4,12 @@
     kid                squared maximum mean discrepancy, unbiased (Bińkowski et al. 2018)
     prdc               precision and recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020)
     inception_score    exp of the mean information in class probabilities (Salimans et al. 2016)
+    diversity          mean distance between two samples, multimodality the same in a class (Guo et al. 2020)
 
-Features are float64 (N, D), a row for every image. Every result is an `Estimate` with a 95 % interval over the samples,
-the reference held fixed: what other seeds of the same model would give. A Fréchet distance falls with the number of
-samples, and its interval is for this number. Resampled rows are no way to that interval: a bootstrap repeats rows, so
-its distances are all too high; the intervals here come from what each sample adds to the value (Efron 1982).
+Features are float64 (N, D), a row for every sample. Every result is an `Estimate` with a 95 % interval over the
+samples, the reference held fixed: what other seeds of the same model would give. A Fréchet distance falls with the
+number of samples, and its interval is for this number. Resampled rows are no way to that interval: a bootstrap repeats
+rows, so its distances are all too high; the intervals here come from what each sample adds to the value (Efron 1982).
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 FEWEST = 100
-"""Fewest rows on each side of any measure here."""
+"""Fewest rows on each side of any measure that holds samples against a reference."""
+
+PAIRED = 5
+"""Fewest rows, of a class as well, of any mean distance between samples."""
 
 Z = 1.959963984540054  # standard errors to either side of a 95 % interval
 _BLOCK = 1024
@@ -113,14 +117,13 @@ def frechet(reference: Array, samples: Array) -> Estimate:
     return _around(max(0.0, value), 2 * y @ gap + (y**2).sum(1) - carried)
 
 
-def _around(value: float, influence: Array) -> Estimate:
+def _around(value: float, influence: Array, what: str = "influence of each sample; reference fixed") -> Estimate:
     """value +- 1.96 standard errors, from the first-order influence of each sample (the infinitesimal jackknife).
 
     For values that cannot be negative.
     """
     half = Z * float(influence.std(ddof=1)) / math.sqrt(len(influence))
-    how = "1.96 standard errors, influence of each sample; reference fixed"
-    return Estimate(value, max(0.0, value - half), value + half, how)
+    return Estimate(value, max(0.0, value - half), value + half, f"1.96 standard errors, {what}")
 
 
 def kid(reference: Array, samples: Array) -> Estimate:
@@ -252,6 +255,52 @@ def inception_score(probabilities: Array, splits: int = 10) -> Estimate:
     return _around(float(np.mean(scores)), np.concatenate(influences))
 
 
+def diversity(samples: Array) -> Estimate:
+    """Mean Euclidean distance of two different rows of (N, D) features.
+
+    That is what the diversity of Guo et al. 2020 (Action2Motion, evaluation metrics) estimates from S_d = 200 random
+    pairs; here all pairs count, so that chance in the draw is no part of it.
+
+    Raises ValueError below PAIRED rows, and where a feature is not finite.
+    """
+    x = _rows(samples, "sample", PAIRED)
+    x = x - x.mean(0)
+    total = np.zeros(len(x))
+    for start, block in _blocks(x):
+        squares = _squares(block, x)
+        squares[np.arange(len(block)), start + np.arange(len(block))] = 0
+        total[start : start + len(block)] = np.sqrt(np.maximum(squares, 0)).sum(1)
+    to_others = total / (len(x) - 1)
+    return _around(float(to_others.mean()), 2 * to_others, "influence of each sample")
+
+
+@dataclass(frozen=True)
+class Multimodality:
+    """The mean distance of two samples of one class: `value` in the mean over classes, `classes` each class's own."""
+
+    value: Estimate
+    classes: dict[int, Estimate]
+
+
+def multimodality(samples: Array, labels: NDArray[np.int64]) -> Multimodality:
+    """Diversity within classes, in the mean over classes, of (N, D) features with labels (N,).
+
+    That is what the multimodality of Guo et al. 2020 estimates from S_l = 20 random pairs a class. Classes of fewer
+    than PAIRED rows are left out.
+
+    Raises ValueError where no class is left, and where a feature is not finite.
+    """
+    x, labels = _rows(samples, "sample", PAIRED), np.asarray(labels)
+    names, counts = np.unique(labels, return_counts=True)
+    found = {int(name): diversity(x[labels == name]) for name in names[counts >= PAIRED]}
+    if not found:
+        raise ValueError(f"no class has {PAIRED} samples")
+    value = float(np.mean([one.value for one in found.values()]))
+    half = math.sqrt(sum((one.high - one.value) ** 2 for one in found.values())) / len(found)
+    how = "1.96 standard errors, influence of each sample within its class"
+    return Multimodality(Estimate(value, max(0.0, value - half), value + half, how), found)
+
+
 def _blocks(x: Array) -> Iterator[tuple[int, Array]]:
     """Rows in parts, each with the number of its first, so that no N x N matrix is held."""
     return ((start, x[start : start + _BLOCK]) for start in range(0, len(x), _BLOCK))
@@ -259,17 +308,21 @@ def _blocks(x: Array) -> Iterator[tuple[int, Array]]:
 
 def _pair(reference: Array, samples: Array, fewest: int) -> tuple[Array, Array]:
     """Both as float64. Raises ValueError, saying why, when they cannot be compared."""
-    pair = np.asarray(reference, np.float64), np.asarray(samples, np.float64)
-    for name, x in zip(("reference", "sample"), pair, strict=True):
-        if x.ndim != 2:
-            raise ValueError(f"{name} features must be (N, D), not {x.shape}")
-        if not np.isfinite(x).all():
-            raise ValueError(f"{name} features that are not finite")
-        _enough(len(x), fewest, f"{name} images")
+    pair = _rows(reference, "reference", fewest), _rows(samples, "sample", fewest)
     if pair[0].shape[1] != pair[1].shape[1]:
-        sizes = f"{pair[0].shape[1]} and {pair[1].shape[1]} numbers an image"
+        sizes = f"{pair[0].shape[1]} and {pair[1].shape[1]} numbers a row"
         raise ValueError(f"features of different extractors: {sizes}")
     return pair
+
+
+def _rows(x: Array, name: str, fewest: int) -> Array:
+    x = np.asarray(x, np.float64)
+    if x.ndim != 2:
+        raise ValueError(f"{name} features must be (N, D), not {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError(f"{name} features that are not finite")
+    _enough(len(x), fewest, "samples" if name == "sample" else f"of the {name}")
+    return x
 
 
 def _enough(n: int, fewest: int, what: str) -> None:
