@@ -142,6 +142,29 @@ def test_copies_of_images_that_come_in_versions_are_suspect() -> None:
     assert found.verdict == "unsure" and "several versions" in found.words and found.closer.value == 1
 
 
+def test_versions_of_one_image_count_once_where_they_are_known() -> None:
+    """Of the images in a group only the nearest counts: copies show, and an image left out is without its versions."""
+    once = smooth(60, 1)
+    train = np.concatenate([once + rng(k).normal(0, 1e-3, once.shape) for k in range(3)])
+    groups = np.tile(np.arange(60), 3)
+    copies = once[:40] + rng(7).normal(0, 1e-3, (40, *SHAPE))
+    distance = brute(copies, train).reshape(40, 3, 60).min(1)
+    found = nearest(copies, train, k=3, groups=groups)
+    np.testing.assert_allclose(found.distance, np.sort(distance)[:, :3], rtol=1e-9)
+    assert (groups[found.index[:, 0]] == np.arange(40)).all()
+    left_out = unseen(train, groups=groups.astype(str))
+    assert (groups[left_out.index] != groups[: len(train), None]).all() and left_out.distance.min() > 0.01
+    for held_out in (smooth(200, 2), None):
+        assert memory(copies, train, held_out).verdict != "copies"
+        judged = memory(copies, train, held_out, groups=groups, what="clip")
+        assert judged.verdict == "copies" and "copies its training clips" in judged.words
+        assert memory(smooth(200, 3), train, held_out, groups=groups).verdict == "learned"
+    with pytest.raises(ValueError, match="need 2 different groups of training images, there are 1"):
+        nearest(copies, train, groups=0 * groups)
+    with pytest.raises(ValueError, match="different groups of distinct"):
+        nearest(copies, np.concatenate([once[:2], once[:2]]), k=3, groups=np.arange(4))
+
+
 def test_the_interval_of_nearer_holds_its_level() -> None:
     """95 % of intervals hold the true probability, here Phi(1/sqrt(2)) = 0.7602 for normals one apart."""
     hits = 0

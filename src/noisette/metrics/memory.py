@@ -11,6 +11,9 @@ distances matter, so no unit does.
 
 Unseen images are held-out ones. Where there are too few of them, each training image stands in, seen by all others.
 
+Training data may come in groups of which all are alike, such as clips cut from one sequence: then neighbours are of
+different groups, so that the nearest is compared with the next one that is not a version of it.
+
 Samples that are blurred or washed out are nearer to everything: they raise `nearer`, and washed-out ones `closer`,
 without being copies. So the verdict rests on `copied`. Copies of training images that come in several versions escape
 it; those are suspected where samples are three times nearer to a training image than unseen images typically are.
@@ -66,29 +69,58 @@ Progress = Callable[[int, int], None]
 """Called with (training images compared, in all) as the work goes on."""
 
 
-def nearest(x: NDArray[Any], train: NDArray[Any], k: int = 2, progress: Progress | None = None) -> Nearest:
+def nearest(
+    x: NDArray[Any],
+    train: NDArray[Any],
+    k: int = 2,
+    progress: Progress | None = None,
+    groups: NDArray[Any] | None = None,
+) -> Nearest:
     """The k nearest distinct training images of each row: exact, in float64, in blocks of bounded memory.
 
     Args:
         x: (N, ...) of any number type, uint8 images included.
         train: (M, ...) of the same shape, and scale.
         k: how many.
+        groups: (M,) names or numbers; the k neighbours are then the nearest ones of k different groups.
 
     Raises:
-        ValueError: other shapes; fewer than k distinct training images; a number that is not finite.
+        ValueError: other shapes; fewer than k distinct training images, or groups; a number that is not finite.
     """
-    return _nearest(x, train, k, progress)
+    if groups is None:
+        return _nearest(x, train, k, progress)
+    names = np.unique(groups, return_inverse=True)[1]
+    sizes = np.sort(np.bincount(names))[::-1]
+    if len(sizes) < k:
+        raise ValueError(f"{k} nearest neighbours need {k} different groups of training images, there are {len(sizes)}")
+    most = min(int(sizes[: k - 1].sum()) + 1, len(_distinct(train)))
+    return _apart(_nearest(x, train, most, progress), names, k)
 
 
-def unseen(train: NDArray[Any], k: int = 2, most: int = 1000) -> Nearest:
-    """What `nearest` would say of images that were not trained on: training images, each among the others.
+def unseen(train: NDArray[Any], k: int = 2, most: int = 1000, groups: NDArray[Any] | None = None) -> Nearest:
+    """What `nearest` would say of images that were not trained on: training images, each among the others, or among
+    those of the other groups.
 
-    At most `most` of them, evenly spread. Raises ValueError as `nearest`, which needs one more image here.
+    At most `most` of them, evenly spread. Raises ValueError as `nearest`, which needs one more image, or group, here.
     """
     rows = _distinct(train)
     chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
-    found = _nearest(train[chosen], train, k + 1, None)
+    found = nearest(train[chosen], train, k + 1, groups=groups)
     return Nearest(found.index[:, 1:], found.distance[:, 1:])  # the first is the image itself
+
+
+def _apart(found: Nearest, names: NDArray[np.int64], k: int) -> Nearest:
+    """The first neighbours of k different groups; names (M,) are those of the training images."""
+    rows, groups = np.arange(len(found)), names[found.index]
+    free = np.ones(groups.shape, bool)
+    columns = []
+    for _ in range(k):
+        if not free.any(1).all():
+            raise ValueError(f"{k} nearest neighbours need {k} different groups of distinct training images")
+        columns.append(free.argmax(1))
+        free &= groups != groups[rows, columns[-1]][:, None]
+    chosen = np.stack(columns, 1)
+    return Nearest(np.take_along_axis(found.index, chosen, 1), np.take_along_axis(found.distance, chosen, 1))
 
 
 def _distinct(train: NDArray[Any]) -> NDArray[np.int64]:
@@ -177,29 +209,36 @@ class Memory:
 
 
 def memory(
-    samples: NDArray[Any], train: NDArray[Any], held_out: NDArray[Any] | None = None, progress: Progress | None = None
+    samples: NDArray[Any],
+    train: NDArray[Any],
+    held_out: NDArray[Any] | None = None,
+    progress: Progress | None = None,
+    groups: NDArray[Any] | None = None,
+    what: str = "picture",
 ) -> Memory:
     """Samples (N, ...) against training images (M, ...) and held-out ones, or none: numbers, and a verdict.
 
-    Where training mirrored its images, `train` should hold the mirrored ones too.
+    Where training mirrored its images, `train` should hold the mirrored ones too. groups: of the training images, see
+    `nearest`. what: what one of them is called.
 
     Raises:
         ValueError: fewer than 3 distinct training images, no sample, or as `nearest`.
     """
+    near = nearest(samples, train, progress=progress, groups=groups)
     if held_out is not None and len(held_out) >= FEWEST:
-        return judge(nearest(samples, train, progress=progress), nearest(held_out, train), "held_out")
-    return judge(nearest(samples, train, progress=progress), unseen(train), "train")
+        return judge(near, nearest(held_out, train, groups=groups), "held_out", what)
+    return judge(near, unseen(train, groups=groups), "train", what)
 
 
-def judge(samples: Nearest, others: Nearest, measure: str) -> Memory:
-    """What the neighbours of samples and of unseen images say. measure: see Memory."""
+def judge(samples: Nearest, others: Nearest, measure: str, what: str = "picture") -> Memory:
+    """What the neighbours of samples and of unseen images say. measure: see Memory. what: what an image is called."""
     if not len(samples) or not len(others):
         raise ValueError("copies are judged from at least one sample and one unseen image")
     near, far = samples.distance[:, 0], others.distance[:, 0]
     copied, copied_unseen = wilson(samples.ratio < COPY), wilson(others.ratio < COPY)
     found = Memory(samples, measure, _closer(near, far), _before(near, far), copied, copied_unseen, "", "")
     typical = COPY * float(np.median(far))
-    verdict, words = _verdict(found, wilson(near < typical), wilson(far < typical))
+    verdict, words = _verdict(found, wilson(near < typical), wilson(far < typical), what)
     return replace(found, verdict=verdict, words=words)
 
 
@@ -228,27 +267,27 @@ def _before(a: Array, b: Array) -> Estimate:
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), "DeLong, over samples and unseen images")
 
 
-def _verdict(found: Memory, close: Estimate, close_unseen: Estimate) -> tuple[str, str]:
+def _verdict(found: Memory, close: Estimate, close_unseen: Estimate, what: str) -> tuple[str, str]:
     """close: share of samples, and of unseen images, far nearer than unseen images typically are."""
     n, copied, unseen = len(found.nearest), found.copied, found.copied_unseen
-    others = "held-out pictures" if found.measure == "held_out" else "training pictures left out in turn"
+    others = f"held-out {what}s" if found.measure == "held_out" else f"training {what}s left out in turn"
     count = int((found.nearest.ratio < COPY).sum())
-    said = f"{count} of {n} samples are three times nearer to one training picture than to any other"
+    said = f"{count} of {n} samples are three times nearer to one training {what} than to any other"
     compared = f"{_percent(unseen.value)} of {others} are"
     more = copied.low > unseen.high
     if more and copied.value >= SHARE:
-        return "copies", f"{said} ({_percent(copied.value)}; {compared}): the model copies its training pictures."
+        return "copies", f"{said} ({_percent(copied.value)}; {compared}): the model copies its training {what}s."
     if n < FEWEST_SAMPLES:
         return "unsure", f"{said}, but {n} are too few to judge by: at least {FEWEST_SAMPLES} are needed."
     if more:
         return "unsure", f"{said} ({_percent(copied.value)}; {compared}): most are its own, but some may be copies."
     if close.low > close_unseen.high and close.value >= SHARE:
         return "unsure", (
-            f"{said}, but {_percent(close.value)} are three times nearer to a training picture than {others} "
-            "typically are: they may be copies of pictures that come in several versions."
+            f"{said}, but {_percent(close.value)} are three times nearer to a training {what} than {others} "
+            f"typically are: they may be copies of {what}s that come in several versions."
         )
     return "learned", (
-        f"{said} ({compared}), and {_percent(found.closer.value)} lie nearer to a training picture than 95 % of "
+        f"{said} ({compared}), and {_percent(found.closer.value)} lie nearer to a training {what} than 95 % of "
         f"{others} do (5 % expected): these are not copies."
     )
 
