@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,15 +103,15 @@ def symptoms(
     found = [black, _constant(samples, real, dark), _saturated(samples, real), _noisy(samples, real)]
     if walk is not None:
         found.insert(0, _exploding(walk))
-    found.append(_collapsed(samples, real, labels, real_labels))
+    found.append(collapsed(samples, real, labels, real_labels))
     if memory is not None:
-        found.append(_copied(memory))
+        found.append(copied(memory))
     return found
 
 
-def findings(found: Sequence[Symptom]) -> list[Symptom]:
-    """The ill ones, without those that another one explains."""
-    ill = sorted((symptom for symptom in found if symptom.ill), key=lambda symptom: KEYS.index(symptom.key))
+def findings(found: Sequence[Symptom], keys: Sequence[str] = KEYS) -> list[Symptom]:
+    """The ill ones, in the order of their keys, without those that another one explains."""
+    ill = sorted((symptom for symptom in found if symptom.ill), key=lambda symptom: keys.index(symptom.key))
     hidden = {key for symptom in ill for key in HIDES.get(symptom.key, ())}
     return [symptom for symptom in ill if symptom.key not in hidden]
 
@@ -118,7 +119,7 @@ def findings(found: Sequence[Symptom]) -> list[Symptom]:
 # --- picture by picture -------------------------------------------------------------------------------------------
 
 
-def _flat(x: Images) -> Array:
+def _flat(x: NDArray[Any]) -> Array:
     return x.reshape(len(x), -1).astype(np.float64)
 
 
@@ -163,10 +164,10 @@ def _black(samples: Images, real: Images) -> tuple[Symptom, NDArray[np.bool_]]:
     dark = lit < low / 4
     share = float(dark.mean())
     words = (
-        f"{_count(dark)} are black: their brightest pixels are at {np.median(lit[dark]) if share else 0:.0f} of 255, "
+        f"{count(dark)} are black: their brightest pixels are at {np.median(lit[dark]) if share else 0:.0f} of 255, "
         f"those of real pictures at {low:.0f} or more."
     )
-    return Symptom("black", share, _usual(usual < low / 4), _excess(share, usual < low / 4), words), dark
+    return Symptom("black", share, ordinary(usual < low / 4), excess(share, usual < low / 4), words), dark
 
 
 def _constant(samples: Images, real: Images, dark: NDArray[np.bool_]) -> Symptom:
@@ -175,22 +176,25 @@ def _constant(samples: Images, real: Images, dark: NDArray[np.bool_]) -> Symptom
     flat = (spread < low / 4) & ~dark
     theirs = float(np.median(spread[flat])) if flat.any() else 0.0
     words = (
-        f"{_count(flat)} are one flat colour: their contrast (standard deviation) is {theirs:.1f} grey levels, that of "
+        f"{count(flat)} are one flat colour: their contrast (standard deviation) is {theirs:.1f} grey levels, that of "
         f"real pictures {low:.0f} to {high:.0f}."
     )
     share = float(flat.mean())
-    return Symptom("constant", share, _usual(usual < low / 4), _excess(share, usual < low / 4), words)
+    return Symptom("constant", share, ordinary(usual < low / 4), excess(share, usual < low / 4), words)
 
 
-def _count(hit: NDArray[np.bool_]) -> str:
+def count(hit: NDArray[np.bool_]) -> str:
+    """How many of the samples, in words."""
     return f"{int(hit.sum())} of {len(hit)} samples"
 
 
-def _usual(hit: NDArray[np.bool_]) -> tuple[float, float]:
+def ordinary(hit: NDArray[np.bool_]) -> tuple[float, float]:
+    """The range of a share that real ones have."""
     return 0.0, float(hit.mean())
 
 
-def _excess(share: float, usual: NDArray[np.bool_]) -> float:
+def excess(share: float, usual: NDArray[np.bool_]) -> float:
+    """How far a share of samples is past what may have it, where these of the real ones do: ill from 1 on."""
     return share / (AFFECTED + float(usual.mean()))
 
 
@@ -241,15 +245,21 @@ def _exploding(walk: Walk) -> Symptom:
     return Symptom("exploding", max(walk.reach, walk.swell), (0.0, REACH), max(far, large), words)
 
 
-def _copied(memory: Memory) -> Symptom:
+def copied(memory: Memory) -> Symptom:
+    """What nearest neighbours said of copies."""
     share = memory.copied.value
     beyond = share / SHARE if memory.verdict == "copies" else 0.0
     return Symptom("copied", share, (0.0, memory.copied_unseen.high), beyond, memory.words)
 
 
-def _collapsed(
-    samples: Images, real: Images, labels: NDArray[np.int64] | None, real_labels: NDArray[np.int64] | None
+def collapsed(
+    samples: NDArray[Any],
+    real: NDArray[Any],
+    labels: NDArray[np.int64] | None,
+    real_labels: NDArray[np.int64] | None,
+    what: str = "picture",
 ) -> Symptom:
+    """How near samples (N, ...) lie to each other, against how near real ones (M, ...), called `what`, do."""
     rng = np.random.default_rng(0)
     own, others = [], []
     for _ in range(5):
@@ -258,10 +268,10 @@ def _collapsed(
         others.append(_spacing(theirs))
     usual = float(np.mean(others))
     if usual == 0:  # equal pictures among the real ones, which then say nothing
-        return Symptom("collapsed", 1.0, (1.0, 1.0), 0.0, "The real pictures are alike themselves.")
+        return Symptom("collapsed", 1.0, (1.0, 1.0), 0.0, f"The real {what}s are alike themselves.")
     found = float(np.mean(own)) / usual
     words = (
-        f"The samples are alike: each is {100 * found:.0f} % as far from the next as real pictures"
+        f"The samples are alike: each is {100 * found:.0f} % as far from the next as real {what}s"
         f"{'' if labels is None or real_labels is None else ' of the same classes'} are from each other."
     )
     return Symptom("collapsed", found, (min(others) / usual, max(others) / usual), ALIKE / max(found, 1e-9), words)
@@ -300,11 +310,11 @@ def absent(
 
 def _matched(
     rng: np.random.Generator,
-    samples: Images,
-    real: Images,
+    samples: NDArray[Any],
+    real: NDArray[Any],
     labels: NDArray[np.int64] | None,
     real_labels: NDArray[np.int64] | None,
-) -> tuple[Images, Images]:
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Equally many of both, drawn anew, and of each class equally many where classes are known on both sides."""
     a, b = rng.permutation(len(samples)), rng.permutation(len(real))
     if labels is None or real_labels is None:
@@ -320,7 +330,7 @@ def _matched(
     return samples[np.concatenate(mine)], real[np.concatenate(theirs)]
 
 
-def _spacing(x: Images) -> float:
+def _spacing(x: NDArray[Any]) -> float:
     """Mean distance of an image to its nearest neighbour among the others; 0 for fewer than two."""
     if len(x) < 2:
         return 0.0
