@@ -101,7 +101,7 @@ def test_position_channels_stand_in_for_the_offset(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("HIERARCHY", "HIERACHY", "line 1: HIERARCHY should stand"),
+        ("HIERARCHY", "HIER", "line 1: HIERARCHY should stand"),
         ("OFFSET 0 2 0", "OFFSET 0 two 0", 'line 8: an offset is "two"'),
         ("CHANNELS 3 Yrotation", "CHANNELS 3 Wrotation", '"Wrotation" is no channel'),
         ("Frames: 4", "Frames: 5", "48 numbers under MOTION, but 5 frames of 12"),

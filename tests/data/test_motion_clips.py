@@ -190,6 +190,18 @@ def test_centres() -> None:
     assert np.abs(flat[:, 0, 0, 0]).max() == 0
 
 
+@pytest.mark.parametrize("centre", ["start", "root", "world"])
+@pytest.mark.parametrize("heading", [False, True])
+def test_placed_and_put_back(centre: str, heading: bool) -> None:
+    x = np.stack([body(20, k, 0.4 * k) for k in range(4)]) + np.float32([3, 0.5, -2])
+    placing = Placing(SKELETON, centre, heading)  # type: ignore[arg-type]
+    where = placing.where(x)
+    np.testing.assert_array_equal(placing.put(x, where), placing(x))
+    np.testing.assert_allclose(placing.back(placing(x), where), x, atol=2e-6)
+    info = {"skeleton": SKELETON.to_json(), "centre": centre, "heading": heading, "sense": 1}
+    assert Placing.of(info) == placing
+
+
 @settings(max_examples=40, deadline=None)
 @given(angle=st.floats(-7, 7), up=st.integers(0, 2))
 def test_turning_keeps_distances_and_heights(angle: float, up: int) -> None:

@@ -78,7 +78,7 @@ def across(x: NDArray[Any], skeleton: Skeleton) -> NDArray[np.float64]:
     left, right = np.array(skeleton.broad).T
     a, b = ground(skeleton.up, 3)
     step = (np.asarray(x[..., left, :], np.float64) - x[..., right, :]).mean(-2)
-    return step[..., [a, b]]
+    return np.asarray(step[..., [a, b]])
 
 
 def sense(x: NDArray[Any], skeleton: Skeleton) -> int:
@@ -120,6 +120,14 @@ def turn(x: NDArray[np.float32], angle: NDArray[np.float64], up: int) -> NDArray
     return out
 
 
+@dataclass(frozen=True, eq=False)
+class Where:
+    """offset (B, 1 or F, 1, D): what is taken away from clips; angle (B,) radians: how they then look, None if kept."""
+
+    offset: NDArray[np.float32]
+    angle: NDArray[np.float64] | None
+
+
 @dataclass(frozen=True)
 class Placing:
     """Where a clip is put before a net sees it.
@@ -135,19 +143,34 @@ class Placing:
     heading: bool
     sense: int = 1
 
+    @classmethod
+    def of(cls, info: dict[str, Any]) -> Placing:
+        """That of loaded data, from their `info`: for clips that are to stand as those did."""
+        return cls(Skeleton.from_json(info["skeleton"]), info["centre"], info["heading"], info["sense"])
+
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Clips (B, F, J, D) -> the same, placed; a new array."""
-        dims, root = x.shape[-1], self.skeleton.root
+        return self.put(x, self.where(x))
+
+    def where(self, x: NDArray[np.float32]) -> Where:
+        """Where clips (B, F, J, D) stand, and which way they look."""
+        offset = np.zeros((len(x), 1, 1, x.shape[-1]), np.float32)
+        root = x[:, :, self.skeleton.root, None]
         if self.centre == "root":
-            x = x - x[:, :, root : root + 1]
+            offset = root.copy()
         elif self.centre == "start":
-            flat = list(ground(self.skeleton.up, dims))
-            x = x.copy()
-            x[..., flat] -= x[:, :1, root : root + 1, flat]
-        if self.heading:
-            angle = -facing(x[:, 0], self.skeleton, self.sense)
-            x = turn(x, angle, self.skeleton.up)
-        return x
+            flat = list(ground(self.skeleton.up, x.shape[-1]))
+            offset[..., flat] = root[:, :1, :, flat]
+        return Where(offset, facing(x[:, 0], self.skeleton, self.sense) if self.heading else None)
+
+    def put(self, x: NDArray[np.float32], where: Where) -> NDArray[np.float32]:
+        """Clips that stand `where`, placed."""
+        x = x - where.offset
+        return x if where.angle is None else turn(x, -where.angle, self.skeleton.up)
+
+    def back(self, x: NDArray[np.float32], where: Where) -> NDArray[np.float32]:
+        """Placed clips, put back where others stood: undoes `put`."""
+        return (x if where.angle is None else turn(x, where.angle, self.skeleton.up)) + where.offset
 
 
 @dataclass(eq=False)
@@ -242,7 +265,7 @@ def _seen(x: NDArray[Any], root: int | None) -> NDArray[Any]:
     """Clips (B, F, J, D) with every joint but the root seen from the root; as they are where there is none."""
     if root is None:
         return x
-    out = x - x[:, :, root : root + 1]
+    out: NDArray[Any] = x - x[:, :, root : root + 1]
     out[:, :, root] = x[:, :, root]
     return out
 

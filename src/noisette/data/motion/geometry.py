@@ -47,7 +47,7 @@ def fit_rotation(vectors: NDArray[np.float64], wanted: NDArray[np.float64]) -> N
     skew = np.zeros((len(b), 3, 3))
     for i, j, k, s in ((0, 1, 2, -1), (0, 2, 1, 1), (1, 2, 0, -1)):
         skew[:, i, j], skew[:, j, i] = s * cross[:, k], -s * cross[:, k]
-    out = np.eye(3) + skew + skew @ skew / np.maximum(1 + cos, 1e-12)
+    out: NDArray[np.float64] = np.eye(3) + skew + skew @ skew / np.maximum(1 + cos, 1e-12)
     opposite = cos[:, 0, 0] < -1 + 1e-9
     if opposite.any():  # half a turn, about anything across
         across = np.cross(a, np.eye(3)[int(np.argmin(np.abs(a)))])

@@ -71,6 +71,7 @@ def load(spec: MotionSpec) -> MotionData:
         "unit": skeleton.unit,
         "centre": spec.centre,
         "heading": heading,
+        "sense": placing.sense,
         "per_class": {} if each is None else {n: Counter(each.tolist())[c] for c, n in enumerate(classes)},
         "split": {"by": by, "subjects": held},
         "cleaning": pieces.counts,

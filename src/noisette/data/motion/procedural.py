@@ -45,7 +45,7 @@ def clip(action: str, person: int, number: int) -> np.ndarray:
     make: Callable[..., np.ndarray] = ACTIONS[action]
     x = make(body(person), t, draw)
     x = x @ rotation(1, np.array(draw.between(-np.pi, np.pi))).T
-    return (x + np.array([draw.between(-1, 1), 0, draw.between(-1, 1)])).astype(np.float32)
+    return np.asarray(x + np.array([draw.between(-1, 1), 0, draw.between(-1, 1)]), dtype=np.float32)
 
 
 def recording() -> Recording:

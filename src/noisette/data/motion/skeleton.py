@@ -312,7 +312,7 @@ def _counted(content: dict[str, Any]) -> list[str]:
     """Names for joints that are known by number alone."""
     parents, edges = content.get("parents"), content.get("edges")
     try:
-        n = len(parents) if parents else 1 + max(int(j) for e in edges for j in e)
+        n = len(parents) if parents else 1 + max(int(j) for e in edges or () for j in e)
     except (TypeError, ValueError):
         raise UserError('"names" is missing: a list of texts, one a joint') from None
     return numbered(n)
