@@ -317,9 +317,16 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     ):
         np.save(tmp_path / f"{name}.npy", x)
         assert is_motion(str(tmp_path / f"{name}.npy")) == motion, name
-    assert is_motion("motion") and not is_motion("digits") and is_motion(str(tmp_path))
-    (tmp_path / "pictures").mkdir()
-    assert not is_motion(str(tmp_path / "pictures"))
+    assert is_motion("motion") and not is_motion("digits")
+    assert not is_motion(str(tmp_path))  # a.png
+    (tmp_path / "a.png").unlink()
+    assert is_motion(str(tmp_path))
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    assert not is_motion(str(pictures))
+    (pictures / "labels.csv").write_text("file,label\n1.jpg,cat\n")
+    (pictures / "1.jpg").write_text("x")
+    assert not is_motion(str(pictures))
 
 
 # --- whatever happens to a file ---

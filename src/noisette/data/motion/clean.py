@@ -52,8 +52,8 @@ def clean(x: NDArray[np.float32], fps: float | None, origin: NDArray[np.bool_]) 
     A gap is filled on a straight line between the frames beside it; one at the beginning or the end has nothing on one
     side, so its frames are dropped, whatever its length.
     """
-    gone: NDArray[np.bool_] = ~np.isfinite(x).all(2)
-    empty: NDArray[np.bool_] = gone.all(1) | np.all(np.nan_to_num(x, posinf=0, neginf=0) == 0, axis=(1, 2))
+    gone = np.asarray(~np.isfinite(x).all(2))
+    empty = np.asarray(gone.all(1)) | np.all(np.nan_to_num(x, posinf=0, neginf=0) == 0, axis=(1, 2))
     gone |= ((x == 0).all(2) & ~origin) | empty[:, None]
     if not gone.any():
         return Cleaned([x])

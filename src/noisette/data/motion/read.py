@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from noisette.data.images import extensions
 from noisette.data.motion import procedural
 from noisette.data.motion.bvh import read_bvh
 from noisette.data.motion.npz import CLIP_KEYS, EDGE_KEYS, LENGTH_KEYS, PARENT_KEYS, read_npy, read_npz
@@ -26,12 +27,18 @@ _LOOKED_AT = 50  # files of a folder, to tell what it holds
 
 
 def is_motion(text: str) -> bool:
-    """Whether a source is motion and not images: by its name, its ending, or the shape of what is in it. Cheap."""
+    """Whether a source is motion and not images: by its name, its ending, or the shape of what is in it. Cheap.
+
+    A folder with a picture in it is one of images, whatever tables lie beside them.
+    """
     if text == procedural.NAME:
         return True
     path = Path(text).expanduser()
     if path.is_dir():
-        return any(is_motion(str(p)) for p in _files(path)[0][:_LOOKED_AT])
+        files, others = _files(path)
+        if any(p.suffix.lower() in extensions() for p in others):
+            return False
+        return any(is_motion(str(p)) for p in files[:_LOOKED_AT])
     suffix = path.suffix.lower()
     if not path.is_file() or suffix not in SUFFIXES:
         return False
@@ -100,7 +107,7 @@ def _file(path: Path, columns: Sequence[str]) -> Recording:
 
 
 def _folder(root: Path, columns: Sequence[str]) -> Recording:
-    files, ignored = _files(root)
+    files, others = _files(root)
     found: list[Recording] = []
     beside = None
     for path in files:
@@ -121,9 +128,9 @@ def _folder(root: Path, columns: Sequence[str]) -> Recording:
         ]
         found.append(recording)
     if not found:
-        raise UserError(f"{root}: no motion in it" + (f" ({ignored} other files)" if ignored else ""))
+        raise UserError(f"{root}: no motion in it" + (f" ({len(others)} other files)" if others else ""))
     whole = gather(found, str(root))
-    whole.ignored += ignored
+    whole.ignored += len(others)
     if beside is not None and len(beside[0]) == whole.takes[0].x.shape[1]:
         whole.skeleton, whole.stated = beside
     return whole
@@ -136,19 +143,18 @@ def _holds_skeleton(path: Path) -> bool:
         return False
 
 
-def _files(root: Path) -> tuple[list[Path], int]:
-    """Files of motion under a folder in a fixed order, and the number of others. Raises UserError."""
+def _files(root: Path) -> tuple[list[Path], list[Path]]:
+    """(files that may be motion, others) under a folder, in a fixed order. Raises UserError."""
     if not os.access(root, os.R_OK | os.X_OK):
         raise UserError(f"{root}: the folder cannot be read")
-    files, ignored = [], 0
+    files: list[Path] = []
+    others: list[Path] = []
     for place, folders, names in os.walk(root):
         folders[:] = sorted((f for f in folders if not f.startswith((".", "__MACOSX"))), key=_natural)
         for name in sorted((n for n in names if not n.startswith(".")), key=_natural):
-            if Path(name).suffix.lower() in SUFFIXES:
-                files.append(Path(place, name))
-            else:
-                ignored += 1
-    return files, ignored
+            path = Path(place, name)
+            (files if path.suffix.lower() in SUFFIXES else others).append(path)
+    return files, others
 
 
 def _natural(text: str) -> list[tuple[int, int, str]]:
