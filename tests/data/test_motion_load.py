@@ -232,6 +232,18 @@ def test_a_joint_that_is_never_seen(tmp_path: Path) -> None:
     refused('joint "r_knee" is never seen', source=str(tmp_path / "a.npz"), frames=16)
 
 
+def test_a_joint_that_is_often_missing_does_not_hide_the_skeleton(tmp_path: Path) -> None:
+    """No frame has all joints, yet all gaps are short: root, pairs and unit are told from the mended frames."""
+    x = [body(30, k) for k in range(3)]
+    for clip in x:
+        for f in range(1, 29):
+            clip[f, f % 8 if f % 4 else 0] = np.nan
+    np.savez(tmp_path / "a.npz", x=np.concatenate(x), length=[30] * 3, edges=SKELETON.edge_array, fps=30)
+    data = load(MotionSpec(str(tmp_path / "a.npz"), frames=16))
+    assert data.skeleton.root == 0 and len(data.skeleton.pairs) == 3 and data.skeleton.unit == "m"
+    assert data.info["cleaning"]["filled"] == data.info["cleaning"]["missing"] == 84
+
+
 def test_wrong_units_are_noted(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", [30, 30], unit="mm")
     data = load(MotionSpec(path, frames=16))

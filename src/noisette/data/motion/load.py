@@ -37,12 +37,14 @@ def load(spec: MotionSpec) -> MotionData:
     found = read(spec.source, spec.skeleton, spec.columns)
     notes = list(found.notes)
     takes = _chosen(found, spec)
-    skeleton, told = infer.complete(found.skeleton, infer.sample([t.x for t in takes]), found.stated)
-    notes += told
-    fps = _rate(takes, skeleton, spec, notes)
-    pieces = _pieces(takes, skeleton, fps, found.skipped, spec)
-    skeleton = replace(skeleton, fps=fps)
+    rate = None if found.skeleton is None else found.skeleton.fps
+    takes = [replace(t, fps=t.fps or rate) for t in takes]
+    fps = _rate(takes, spec, notes)
+    pieces = _pieces(takes, fps, found, spec)
     frames = infer.sample([s.x for s in pieces.stretches])
+    skeleton, told = infer.complete(found.skeleton, frames, found.stated)
+    skeleton = replace(skeleton, fps=fps)
+    notes += told
     heading = _heading(skeleton, frames, spec, notes)
     placing = Placing(skeleton, spec.centre, heading, sense(frames, skeleton) if heading else 1)
     x, of = _windows(pieces, spec, placing, notes)
@@ -107,9 +109,9 @@ def _chosen(found: Recording, spec: MotionSpec) -> list[Take]:
     return takes
 
 
-def _rate(takes: list[Take], skeleton: Skeleton, spec: MotionSpec, notes: list[str]) -> float | None:
+def _rate(takes: list[Take], spec: MotionSpec, notes: list[str]) -> float | None:
     """Frames a second of the clips; None where neither the source nor the user says."""
-    rates = [r for t in takes if (r := t.fps or skeleton.fps) is not None]
+    rates = [t.fps for t in takes if t.fps is not None]
     if not rates:
         if spec.fps is not None:
             notes.append(f"the source does not say how many frames a second it has: taken as {spec.fps:g}")
@@ -142,36 +144,39 @@ class _Pieces:
     short: dict[str, int]
 
 
-def _pieces(
-    takes: list[Take], skeleton: Skeleton, fps: float | None, skipped: list[dict[str, str]], spec: MotionSpec
-) -> _Pieces:
+def _pieces(takes: list[Take], fps: float | None, found: Recording, spec: MotionSpec) -> _Pieces:
     """Cleaned and resampled stretches of all takes. Raises UserError where nothing is left of them."""
     origin = at_origin([t.x for t in takes])
     out: list[_Stretch] = []
     sums = Counter[str]()
     for k, take in enumerate(takes):
-        rate = take.fps or skeleton.fps
-        done: Cleaned = clean(take.x, rate, origin)
+        done: Cleaned = clean(take.x, take.fps, origin)
         sums.update(
             missing=done.missing, filled=done.filled, empty_frames=done.empty, dropped_frames=done.dropped,
             cuts=max(0, len(done.pieces) - 1), takes=int(done.missing > 0),
         )  # fmt: skip
         if not done.pieces:
-            never = np.isfinite(take.x).all(2).any(0) & ((take.x != 0).all(2).any(0) | origin)
-            names = skeleton.names
-            which = f'joint "{names[int(np.argmin(never))]}" is never seen' if not never.all() else "no frame is whole"
-            skipped.append({"file": take.name, "reason": "all frames are empty" if not never.any() else which})
-        for x in done.pieces:
-            scaled = resample(x, rate, fps) if rate and fps else x
-            out.append(_Stretch(scaled, k))
+            found.skipped.append({"file": take.name, "reason": _emptiness(take, found.skeleton, origin)})
+        out += [_Stretch(resample(x, take.fps, fps) if take.fps and fps else x, k) for x in done.pieces]
     if not out:
-        reason = skipped[-1]["reason"]
+        reason = found.skipped[-1]["reason"]
         raise UserError(
             f"{spec.source}: no usable frame in its {len(takes)} take{'s' if len(takes) > 1 else ''} ({reason})"
         )
     limit = f"{GAP:g} s" if fps else f"{GAP_FRAMES} frames"
     counts = {k: sums[k] for k in ("takes", "missing", "filled", "empty_frames", "dropped_frames", "cuts")}
     return _Pieces(out, counts | {"longest_gap_filled": limit}, {})
+
+
+def _emptiness(take: Take, skeleton: Skeleton | None, origin: NDArray[np.bool_]) -> str:
+    """Why nothing is left of a take."""
+    seen = (np.isfinite(take.x).all(2) & ((take.x != 0).any(2) | origin)).any(0)
+    if not (seen & ~origin).any():
+        return "all frames are empty"
+    if seen.all():
+        return "no frame has all joints"
+    joint = int(np.argmin(seen))
+    return f'joint "{skeleton.names[joint] if skeleton else joint}" is never seen'
 
 
 def _heading(skeleton: Skeleton, frames: NDArray[np.float64], spec: MotionSpec, notes: list[str]) -> bool:
