@@ -211,6 +211,9 @@ def test_beside_by_hand() -> None:
     assert found.real.low == found.real.high == 4
     assert found.ratio.high - 0.5 == pytest.approx((found.samples.high - 2) / 4)
     assert beside(np.ones(3), np.zeros(3)).ratio is None
+    shares = beside(np.array([1.0, 1.0, 0.4]), np.array([1.0, 0.9, 0.2]), most=1)
+    free = beside(np.array([1.0, 1.0, 0.4]), np.array([1.0, 0.9, 0.2]))
+    assert shares.samples.high == shares.real.high == 1 < free.samples.high and shares.ratio == free.ratio
     for samples, real, groups in ((np.ones(1), np.ones(3), None), (np.ones(3), np.ones(3), np.zeros(3))):
         with pytest.raises(ValueError, match="an interval needs two of both"):
             beside(samples, real, groups)

@@ -149,10 +149,10 @@ def test_clips_may_be_varied() -> None:
     x, y = toys.figures(160, 0)
     other, truth = toys.figures(150, 1)
 
-    def either(clips: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return np.where(rng.random((len(clips), 1, 1, 1)) < 0.5, clips, clips * (-1, 1, -1))
+    def either(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return np.where(rng.random((len(rows), 1, 1, 1)) < 0.5, x[rows], x[rows] * (-1, 1, -1))
 
-    found = train_classifier(x, y, NAMES, root=0, epochs=10, augment=either)
+    found = train_classifier(x, y, NAMES, root=0, epochs=10, varied=either)
     assert (found.probabilities(other * (-1, 1, -1)).argmax(1) == truth).mean() > 0.95
 
 

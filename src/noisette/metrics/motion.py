@@ -352,25 +352,27 @@ class Beside:
     ratio: Estimate | None
 
 
-def beside(samples: Array, real: Array, groups: NDArray[Any] | None = None) -> Beside:
+def beside(samples: Array, real: Array, groups: NDArray[Any] | None = None, most: float = math.inf) -> Beside:
     """Means of (N,) and (M,) numbers, one a clip, with 95 % intervals; nan is left out.
 
     groups: (M,) which sequence each real clip was cut from. Clips of one sequence are alike, those that overlap most of
-    all, and say less of others than as many clips of different sequences would.
+    all, and say less of others than as many clips of different sequences would. most: what no mean can exceed, 1 for
+    shares.
 
     Raises ValueError for fewer than two numbers, or sequences, on a side.
     """
-    ours, theirs = _mean(samples, None), _mean(real, groups)
+    (ours, half), (theirs, other) = _mean(samples, None, most), _mean(real, groups, most)
     ratio = None
     if theirs.value > 0:
         value = ours.value / theirs.value
-        reach = math.hypot(ours.high - ours.value, value * (theirs.high - theirs.value)) / theirs.value
+        reach = math.hypot(half, value * other) / theirs.value
         how = "1.96 standard errors, to first order, over samples and real clips"
         ratio = Estimate(value, max(0.0, value - reach), value + reach, how)
     return Beside(ours, theirs, ratio)
 
 
-def _mean(values: Array, groups: NDArray[Any] | None) -> Estimate:
+def _mean(values: Array, groups: NDArray[Any] | None, most: float) -> tuple[Estimate, float]:
+    """The mean with its interval, and half of the interval's length where neither 0 nor `most` cuts it."""
     values = np.asarray(values, np.float64)
     known = ~np.isnan(values)
     names = np.arange(len(values)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -382,4 +384,4 @@ def _mean(values: Array, groups: NDArray[Any] | None) -> Estimate:
     parts = np.bincount(names, values - middle)
     reach = Z * math.sqrt(float((parts**2).sum()) * count / (count - 1)) / n
     how = f"1.96 standard errors, over {'clips' if groups is None else f'{count} sequences'}"
-    return Estimate(middle, max(0.0, middle - reach), middle + reach, how)
+    return Estimate(middle, max(0.0, middle - reach), min(most, middle + reach), how), reach

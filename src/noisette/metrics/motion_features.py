@@ -43,8 +43,8 @@ _WORK = 2e11
 FLOOR = 0.05
 """Least spread of a joint over that of the most moving one, so that a joint that hardly moves is not blown up."""
 
-Augment = Callable[[Clips, np.random.Generator], Clips]
-"""Clips (B, frames, joints, dims) as training varies them."""
+Varied = Callable[[NDArray[np.int64], np.random.Generator], Clips]
+"""Rows (B,) of the training clips -> these clips, as a model of them is taught to vary them."""
 
 
 class Encoder(nn.Module):
@@ -159,6 +159,8 @@ class _Extractor:
         self._state = weights.state_of(net)
         self.classes: tuple[str, ...] = tuple(about["classes"])
         self.accuracy: float | None = about["accuracy"]
+        self.calibration: dict[str, float | None] | None = about["calibration"]
+        self.unexplained: float | None = about["unexplained"]
         told = [self.name, _FORMAT, *(about[k] for k in ("shape", "root", "mean", "spread", "temperature"))]
         self.hash = weights.hashed(self._state, told)
 
@@ -207,11 +209,6 @@ class MotionClassifier(_Extractor):
 
     name = "classifier"
 
-    @property
-    def calibration(self) -> dict[str, float | None] | None:
-        found: dict[str, float | None] | None = self.about["calibration"]
-        return found
-
     def probabilities(self, x: Clips) -> Features:
         """(N, K), rows summing to one. Raises ValueError for clips of another shape than it was trained on."""
         logits = self._run(x, self.net, len(self.classes)) / self.about["temperature"]
@@ -229,11 +226,6 @@ class Autoencoder(_Extractor):
     """
 
     name = "autoencoder"
-
-    @property
-    def unexplained(self) -> float | None:
-        found: float | None = self.about["unexplained"]
-        return found
 
     def probabilities(self, x: Clips) -> None:
         return None
@@ -254,7 +246,7 @@ def train_classifier(
     held_out_labels: NDArray[np.int64] | None = None,
     *,
     root: int | None = None,
-    augment: Augment | None = None,
+    varied: Varied | None = None,
     seed: int = 0,
     epochs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -264,7 +256,7 @@ def train_classifier(
 
     Args:
         root: the joint that says where the body is; None for the middle of all.
-        augment: how a model of these clips is taught to vary them, so that varied ones are no news to this net.
+        varied: draws the training clips as a model of them sees them, so that mirrored ones, say, are no news here.
         epochs: passes over the clips; without it up to 60, within a fixed amount of work.
         progress: called with (steps done, steps in all).
 
@@ -282,7 +274,7 @@ def train_classifier(
     def loss(net: nn.Module, ready: Tensor, rows: Tensor) -> Tensor:
         return F.cross_entropy(net(ready), truth[rows.to(device)], label_smoothing=_SMOOTHING)
 
-    net = _fit(MotionClassifier.build, x, about, loss, 4e-3, augment, seed, epochs, progress, device)
+    net = _fit(MotionClassifier.build, x, about, loss, 4e-3, varied, seed, epochs, progress, device)
     made = MotionClassifier(net, about, device)
     if held_out_x is None or held_out_labels is None or not len(held_out_x):
         return made
@@ -296,7 +288,7 @@ def train_autoencoder(
     held_out_x: Clips | None = None,
     *,
     root: int | None = None,
-    augment: Augment | None = None,
+    varied: Varied | None = None,
     seed: int = 0,
     epochs: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -313,7 +305,7 @@ def train_autoencoder(
     def loss(net: nn.Module, ready: Tensor, rows: Tensor) -> Tensor:
         return F.mse_loss(net(ready), ready)
 
-    net = _fit(Autoencoder.build, x, about, loss, 2e-3, augment, seed, epochs, progress, device)
+    net = _fit(Autoencoder.build, x, about, loss, 2e-3, varied, seed, epochs, progress, device)
     if held_out_x is not None and len(held_out_x):
         about["unexplained"] = _lost(net.eval(), held_out_x, about, device)
     return Autoencoder(net, about, device)
@@ -350,7 +342,7 @@ def _fit(
     about: dict[str, Any],
     loss: Callable[[nn.Module, Tensor, Tensor], Tensor],
     rate: float,
-    augment: Augment | None,
+    varied: Varied | None,
     seed: int,
     epochs: int | None,
     progress: Callable[[int, int], None] | None,
@@ -372,8 +364,8 @@ def _fit(
             if len(order) < batch:
                 order = torch.randperm(len(x), generator=generator)
             rows, order = order[:batch].sort().values, order[batch:]
-            drawn = x[rows.numpy()]
-            found = loss(net, prepare(augment(drawn, rng) if augment else drawn, about, device), rows)
+            drawn = varied(rows.numpy(), rng) if varied else x[rows.numpy()]
+            found = loss(net, prepare(drawn, about, device), rows)
             optimiser.zero_grad()
             found.backward()  # type: ignore[no-untyped-call]
             optimiser.step()

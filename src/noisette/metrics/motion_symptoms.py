@@ -22,8 +22,8 @@ KEYS = ("broken", "jittery", "frozen", "drifting", "collapsed", "copied")
 STRETCH = 2.0
 """Per cent of a bone's length that samples may be off beyond one and a half times what real clips are."""
 
-TREMBLE = 0.002
-"""Standard deviation of jitter, in sizes of the body, that samples may have beyond that of real clips (3 mm of an
+TREMBLE = 0.0005
+"""Standard deviation of jitter, in sizes of the body, that samples may have beyond that of real clips (1 mm of an
 adult)."""
 
 STILL = 0.5
