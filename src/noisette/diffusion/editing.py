@@ -24,19 +24,22 @@ class hold(Wrapper):
 
     with J the derivative of x0_hat by x_t (Rozet et al. 2024, sec. 4): exact where p(x0 | x_t) is Gaussian. The system
     is solved in the Krylov space of C[k, k] (GMRES, Saad & Schultz 1986), a backward pass through the net a dimension;
-    its few dimensions are what the net says surely. The known part has to be told in units that the net sees.
+    its few dimensions are what the net says surely. What is still missed then is the net's own error; it is taken to be
+    smooth along the last axis, a Gaussian process that is seen where frames are known, and fades into the rest. The
+    known part has to be told in units that the net sees.
 
     Args:
         denoiser: one that can be differentiated, unless rounds is 0.
         known: (C, ...) or (N, C, ...); anything, NaN too, where it is not known.
         mask: bool, True where it is known; broadcast against `known`.
-        rounds: dimensions of the Krylov space; 0 is replacement alone.
+        rounds: dimensions of the Krylov space; 0 for none.
+        smooth: frames, the standard deviation by which the net's error fades (3 suits motion); 0 leaves it.
 
     Raises:
-        ValueError: a mask that is no bool or does not fit, a known number that is not finite, rounds < 0.
+        ValueError: a mask that is no bool or does not fit, a known number that is not finite, rounds or smooth < 0.
     """
 
-    def __init__(self, denoiser: Denoiser, known: Tensor, mask: Tensor, rounds: int = 5):
+    def __init__(self, denoiser: Denoiser, known: Tensor, mask: Tensor, rounds: int = 5, smooth: float = 0.0):
         super().__init__(denoiser)
         if mask.dtype != torch.bool:
             raise ValueError(f"the mask of what is known must be bool, got {mask.dtype}")
@@ -47,15 +50,21 @@ class hold(Wrapper):
             raise ValueError(f"a mask of shape {tuple(mask.shape)} does not fit {tuple(known.shape)}, what is known")
         if rounds < 0:
             raise ValueError(f"hold needs 0 rounds or more, got {rounds}")
+        if not smooth >= 0:
+            raise ValueError(f"hold is smooth over 0 frames or more, got {smooth:g}")
         mask = mask.expand(known.shape)
         if not bool(known[mask].isfinite().all()):
             raise ValueError("what is known must be finite where the mask is True")
         self.known, self.mask, self.rounds = torch.where(mask, known, 0.0), mask, rounds
+        self.fade = _Fade(mask, smooth) if smooth else None
 
     def __call__(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Prediction:
         known, mask = self.known.to(x_t), self.mask.to(x_t.device)
         prediction = self._moved(x_t, t, cond, known, mask) if self.rounds else self.denoiser(x_t, t, cond)
-        return prediction.with_x0(torch.where(mask, known, prediction.x0))
+        x0 = prediction.x0
+        if self.fade is not None:
+            x0 = x0 + self.fade(torch.where(mask, known - x0, 0.0))
+        return prediction.with_x0(torch.where(mask, known, x0))
 
     def _moved(self, x_t: Tensor, t: Time, cond: Tensor | None, known: Tensor, mask: Tensor) -> Prediction:
         with torch.enable_grad():
@@ -84,6 +93,36 @@ class hold(Wrapper):
         share = torch.linalg.solve(normal, seen @ gap.double()[:, :, None])
         step = (moved * share).sum(1).to(x0).reshape(x0.shape)
         return Prediction(x_t, x0 + step, prediction.alpha, prediction.sigma, _detached(prediction.variance))
+
+
+class _Fade:
+    """What is missed at known frames, carried on: the mean of a Gaussian process given them, a row of frames alone.
+
+    Its covariance is exp(-(i - j)^2 / 2 width^2), and of what is missed a share JITTER does not belong to it.
+    """
+
+    JITTER = 0.01
+
+    def __init__(self, mask: Tensor, width: float):
+        frames = mask.shape[-1]
+        place = torch.arange(frames, dtype=torch.float64)
+        kernel = torch.exp(-(place[:, None] - place).square() / (2 * width**2))
+        patterns, which = torch.unique(mask.reshape(-1, frames).cpu(), dim=0, return_inverse=True)
+        self.which = which.reshape(mask.shape[:-1])
+        self.gains = []
+        for pattern in patterns:
+            seen = kernel[pattern][:, pattern] + self.JITTER * torch.eye(int(pattern.sum()), dtype=torch.float64)
+            gain = torch.zeros(frames, frames, dtype=torch.float64)
+            gain[:, pattern] = torch.linalg.solve(seen, kernel[pattern]).T
+            self.gains.append(gain)
+
+    def __call__(self, missed: Tensor) -> Tensor:
+        """(N, ..., F), zero where nothing is known -> the same shape."""
+        which = self.which.expand(missed.shape[:-1]).to(missed.device)
+        carried = torch.zeros_like(missed)
+        for i, gain in enumerate(self.gains):
+            carried[which == i] = missed[which == i] @ gain.T.to(missed)
+        return carried
 
 
 class windows(Wrapper):
