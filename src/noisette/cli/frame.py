@@ -128,5 +128,9 @@ def as_settings(
     }
     given = {f"data.{k}": v for k, v in data.items() if v is not None}
     given |= {f"train.{k}": v for k, v in train.items() if v is not None}
+    asked = config.overrides(settings or [])
+    twice = [k for k in config.BUDGETS if k in asked.get("train", {})] + [k for k in config.BUDGETS if train.get(k)]
+    if len(twice) > 1:
+        raise UserError(f"give one budget, not {' and '.join(twice)}")
     given |= {"kind": kind} if kind else {}
-    return config.merge(config.overrides(settings or []), given)
+    return config.merge(asked, given)

@@ -97,7 +97,7 @@ def device(name: str) -> torch.device:
         if torch.device(name).type == "meta":
             raise RuntimeError
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, ImportError):
         raise UserError(f'no device "{name}" on this machine: use --train.device cpu') from None
     if torch.device(name).type == "cuda":
         torch.backends.cudnn.benchmark = True  # shapes stay as they are: worth a search for each one's fastest kernel
@@ -295,6 +295,11 @@ def try_distance(name: str, function: objectives.Distance) -> None:
 # --- sampling -----------------------------------------------------------------------------------------------------
 
 OPTIONS: dict[str, tuple[str, ...]] = {"ddpm": ("variance",), "ddim": ("eta",)}
+
+
+def without_effect(name: str) -> set[str]:
+    """The options of other samplers, which this one does not have."""
+    return {option for options in OPTIONS.values() for option in options} - set(OPTIONS.get(name, ()))
 
 
 def sampler(config: SampleConfig) -> Callable[..., Iterator[samplers.Step]]:

@@ -107,10 +107,10 @@ class TrainConfig(Section):
     compile whether torch compiles the net; what is "auto" is settled by a measured trial when a run starts.
     """
 
-    minutes: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
-    images: int | None = Field(None, ge=1)
-    batch: int = Field(128, ge=1)
+    minutes: float | None = Field(None, gt=0, le=10_000_000)
+    steps: int | None = Field(None, ge=1, le=10**15)
+    images: int | None = Field(None, ge=1, le=10**15)
+    batch: int = Field(128, ge=1, le=10**9)
     micro_batch: int | None = Field(None, ge=1)
     label_dropout: float = Field(0.1, ge=0, le=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -142,13 +142,19 @@ class SampleConfig(Section):
     """How samples are drawn when nothing else is said."""
 
     sampler: str = "ddim"
-    steps: int = Field(50, ge=1)
+    steps: int = Field(50, ge=1, le=100_000)
     grid: str = "trailing"
-    eta: float = Field(0.0, ge=0)
+    eta: float = Field(0.0, ge=0, le=100)
     variance: str = "small"
     guidance: float = Field(1.0, ge=0)
     interval: tuple[float, float] = (0.0, 1.0)
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    def filled(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """These changes, with the usual grid where another sampler is named without one: the grid of a recipe was
+        chosen for its sampler."""
+        grid = {"grid": SampleConfig().grid} if changes.get("sampler", self.sampler) != self.sampler else {}
+        return {**grid, **changes}
 
     @property
     def at_once(self) -> bool:

@@ -51,7 +51,7 @@ class Noises:
 
     def row(self, label: str, model: build.Model, **changes: Any) -> Row:
         """The pictures that a model makes of these noises, with some settings changed."""
-        settings, shape = self.settings.model_copy(update=changes), self.run.shape
+        settings, shape = self.settings.model_copy(update=self.settings.filled(changes)), self.run.shape
         x, _ = draw(model, settings, shape.x, self.seeds, self.labels, len(shape.classes), chunk=len(self.seeds))
         return Row(label, x, settings)
 

@@ -171,7 +171,7 @@ def place(kind: str, device: torch.device, about: Any) -> Path | None:
 def recall(place: Path | None) -> Any:
     """What `remember` kept there; None where there is nothing or it is damaged."""
     if place:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             return json.loads(place.read_text(encoding="utf-8"))
     return None
 

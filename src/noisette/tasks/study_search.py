@@ -124,5 +124,5 @@ def _recipe(folder: Folder, study: Study, best: Tried) -> str:
     config = Run.open(next(filter(opened, places), places[0])).config
     way = best.setting.ways[0]
     if way and not ways.is_path(way):
-        config = config.changed({"sample": ways.settings_of(way)})
+        config = config.changed({"sample": config.sample.filled(ways.settings_of(way))})
     return config.to_toml()
