@@ -72,10 +72,13 @@ class Curve:
         return config.changed({"train.micro_batch": config.train.batch})
 
     def run(self) -> None:
-        """Measures it, in the fastest way to compute, unless it is there, finished and with the same key."""
+        """Measures it, in the fastest way to compute, unless it is there, finished and with the same key.
+
+        The way is no part of the key: which one was fastest may turn on little.
+        """
         args, way = self.args, best_way(self.results, self.args.tiny)
         use(WAYS[way])
-        self.config, extractor = self.computing(way), self.judge.extractor
+        extractor = self.judge.extractor
         told = [self.config.model_dump(mode="json"), self.data.fingerprint, extractor.name, extractor.hash]
         name = self.results.key(
             "curve", code(Path(__file__)), told, args.minutes, args.points, args.samples, args.final
@@ -83,6 +86,7 @@ class Curve:
         there = self.results.rows.get("curve", {})
         if (there.get("key"), there.get("state")) == (name, "finished"):
             return
+        self.config = self.computing(way)
         self.reference = moments(extractor(self.data.x[self.data.train]))
         self.about: dict[str, Any] = {
             "key": name,

@@ -61,7 +61,8 @@ def test_training_and_sampling_are_measured_in_every_way_without_compiling(out: 
         for row in rows:
             low, high = row["spread"]
             assert 0 < low <= row["images_per_second"] <= high
-            assert row["share_of_peak"] == pytest.approx(row["tflops"] / found["peak"]["tflops"], abs=0.01)
+            peak = found["peak"]["tflops"]  # to three digits, as the rows': few on a busy machine
+            assert row["share_of_peak"] == pytest.approx(row["tflops"] / peak, abs=0.01 + 0.001 / peak)
     assert all(row["stages"]["passes"] > 0 for row in found["training"])
 
 
