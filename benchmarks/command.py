@@ -114,7 +114,7 @@ def results(args: argparse.Namespace) -> Path:
     It is there when this returns, which is to be before the work. Raises UserError where it cannot be.
     """
     if args.tiny and not args.out:
-        return Path(tempfile.mkdtemp(prefix="noisette-tiny-"))
+        return new_folder()
     folder = Path(args.out or RESULTS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,6 +123,11 @@ def results(args: argparse.Namespace) -> Path:
     if not os.access(folder, os.W_OK):
         raise UserError(f"--out {folder}: nothing can be written there")
     return folder
+
+
+def new_folder() -> Path:
+    """Where --tiny leaves what it makes."""
+    return Path(tempfile.mkdtemp(prefix="noisette-tiny-"))
 
 
 def add_sizes(parser: argparse.ArgumentParser, default: Iterable[str] = SIDES) -> None:
