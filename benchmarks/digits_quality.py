@@ -169,7 +169,7 @@ def drawn_digits(path: Path, labelled: bool) -> tuple[NDArray[np.uint8], NDArray
     if not path.is_file():
         raise UserError(f"{path}: no such run folder or .npz file")
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             found = {name: file[name] for name in ("x", "labels") if name in file.files}
     except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile):  # TypeError: a .npy file is no archive
         raise UserError(f"{path}: it cannot be read as an .npz file of arrays") from None

@@ -84,7 +84,7 @@ def test_files_of_samples_that_will_not_do(tmp_path):
     np.savez(tmp_path / "good.npz", x=x, labels=np.zeros(120))
     np.savez(tmp_path / "other.npz", y=x)
     np.savez(tmp_path / "plain.npz", x=x)
-    np.savez(tmp_path / "shape.npz", x=x[:, :20])
+    np.savez(tmp_path / "shape.npz", x=x[:, :20], labels=np.zeros(120))
     np.savez(tmp_path / "short.npz", x=x, labels=np.zeros(7))
     np.save(tmp_path / "array.npy", x)
     (tmp_path / "text.npz").write_text("no zip")
