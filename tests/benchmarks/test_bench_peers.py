@@ -105,6 +105,16 @@ told = [
     ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]),
     ("quality", []), ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
     ("digits_quality", ["/none", "--mnist", "/none"]), ("samplers", ["/none"]),
+    ("throughput", ["--tiny", "--out", "/file"]), ("calls", ["--tiny", "--out", "/file/under"]),
+    ("throughput", ["--seconds", "nan"]), ("calls", ["--seconds", "inf"]), ("calls", ["--seconds", "-1"]),
+    ("memory", ["--million", "-5"]), ("memory", ["--million", "5"]), ("gpu", ["--limit", "nan"]),
+    ("gpu", ["--limit", "1e300"]), ("gpu", ["--minutes", "0"]), ("quality", ["--minutes", "1,abc"]),
+    ("quality", ["--minutes", "-1"]), ("quality", ["--ancestral", "-1"]),
+    ("quality", ["--samples", "20", "--estimate"]),
+    ("digits_quality", ["/file", "--mnist", "/none"]), ("digits_quality", ["/file", "--mnist", "/none", "-n", "0"]),
+    ("digits_quality", ["/file", "--mnist", "/none", "--epochs", "0"]),
+    ("digits_quality", ["/file", "--mnist", "/none", "--out", "/none/none"]),
+    ("samplers", ["/none", "--mnist", "/none", "--samples", "99"]), ("samplers", ["/none", "--grids-up-to", "-1"]),
 ]
 for name, arguments in told:
     sys.argv = [f"{name}.py", *arguments]
@@ -121,7 +131,24 @@ for name, arguments in told:
 
 
 def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
-    bench("-c", MISTAKES.replace("/none", str(tmp_path / "none")))
+    (tmp_path / "file").touch()
+    bench("-c", MISTAKES.replace("/none", str(tmp_path / "none")).replace("/file", str(tmp_path / "file")))
+
+
+def test_what_the_system_refuses_and_an_interruption_are_one_line() -> None:
+    code = (
+        "import contextlib, io, command\n"
+        "def fails(error):\n"
+        "    raise error\n"
+        "for error in (FileNotFoundError(2, 'Not there', 'x'), KeyboardInterrupt()):\n"
+        "    said = io.StringIO()\n"
+        "    try:\n"
+        "        with contextlib.redirect_stderr(said):\n"
+        "            command.ends_in_one_line(fails)(error)\n"
+        "    except SystemExit as ended:\n"
+        "        print(ended.code, said.getvalue(), end='')"
+    )
+    assert bench("-c", code) == "2 -c: x: Not there\n130 -c: interrupted\n"
 
 
 MEMORY = """
