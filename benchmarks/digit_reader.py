@@ -124,6 +124,9 @@ def trained(folder: Path, cache: Path, epochs: int, most: int | None = None) -> 
         return net.eval()
     except (FileNotFoundError, SafetensorError, RuntimeError):  # absent, cut short, or of another net
         net = train(folder, epochs, most)
-    with atomic(kept) as file:
-        file.write(save(net.state_dict()))
+    try:
+        with atomic(kept) as file:
+            file.write(save(net.state_dict()))
+    except OSError as error:
+        print(f"reader: not kept, the next call trains it again ({error})", file=sys.stderr)
     return net

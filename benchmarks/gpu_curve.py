@@ -105,7 +105,7 @@ class Curve:
     def train(self) -> None:
         args, budget, points = self.args, 60 * self.args.minutes, self.args.points
         trainer = Trainer(self.config, self.shape, self.data)
-        begun, spent, due = time.perf_counter(), 0.0, 1
+        begun, spent, due, whole = time.perf_counter(), 0.0, 1, True
         compiling = 0.0
         while spent < budget:
             # The first step compiles: were it part of the share, the rise of the learning rate would be skipped.
@@ -122,13 +122,16 @@ class Curve:
                 spent = time.perf_counter() - begun
                 if self.results.left() > budget - spent + 2.5 * self.cost * args.samples:
                     self.measure(trainer, spent, loss, args.samples)
+                else:
+                    whole = False
                 due = int(spent / budget * points) + 1
                 begun = time.perf_counter() - spent
         wait()
         spent = time.perf_counter() - begun
         fitting = [n for n in FINAL if n <= args.final and 1.2 * self.cost * n < self.results.left()]
         self.measure(trainer, spent, loss, fitting[0] if fitting else args.samples)
-        self.about["state"] = "finished" if spent >= budget else "cut short"
+        whole = whole and spent >= budget and fitting[:1] == [n for n in FINAL if n <= args.final][:1]
+        self.about["state"] = "finished" if whole else "cut short"
         self.results.put("curve", self.about)
 
     def measure(self, trainer: Trainer, spent: float, loss: float, n: int) -> None:

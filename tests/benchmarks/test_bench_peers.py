@@ -102,21 +102,23 @@ import contextlib, importlib, io, sys
 told = [
     ("run", ["--only", "x"]), ("throughput", ["--sizes", "30"]), ("breakdown", ["--peer", "x"]),
     ("throughput", ["--sizes", "32", "--data32", "/none.npz"]), ("curves", ["--only", "x"]),
-    ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]),
-    ("quality", []), ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
+    ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]), ("quality", []),
+    ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
     ("digits_quality", ["/none", "--mnist", "/none"]), ("samplers", ["/none"]),
     ("throughput", ["--tiny", "--out", "/file"]), ("calls", ["--tiny", "--out", "/file/under"]),
-    ("throughput", ["--seconds", "nan"]), ("calls", ["--seconds", "inf"]), ("calls", ["--seconds", "-1"]),
-    ("memory", ["--million", "-5"]), ("memory", ["--million", "5"]), ("gpu", ["--limit", "nan"]),
-    ("gpu", ["--limit", "1e300"]), ("gpu", ["--minutes", "0"]), ("quality", ["--minutes", "1,abc"]),
-    ("quality", ["--minutes", "-1"]), ("quality", ["--ancestral", "-1"]),
-    ("quality", ["--samples", "20", "--estimate"]),
-    ("digits_quality", ["/file", "--mnist", "/none"]), ("digits_quality", ["/file", "--mnist", "/none", "-n", "0"]),
-    ("digits_quality", ["/file", "--mnist", "/none", "--epochs", "0"]),
-    ("digits_quality", ["/file", "--mnist", "/none", "--out", "/none/none"]),
-    ("samplers", ["/none", "--mnist", "/none", "--samples", "99"]), ("samplers", ["/none", "--grids-up-to", "-1"]),
+    ("throughput", ["--seconds", "nan"], "--seconds"), ("calls", ["--seconds", "inf"]),
+    ("calls", ["--seconds", "-1"]), ("memory", ["--million", "-5"], "--million"),
+    ("memory", ["--million", "5"], "--million"), ("gpu", ["--limit", "nan"]), ("gpu", ["--limit", "1e300"]),
+    ("gpu", ["--minutes", "0"], "--minutes"), ("quality", ["--minutes", "1,abc"], "--minutes"),
+    ("quality", ["--minutes", "-1"], "--minutes"), ("quality", ["--ancestral", "-1"], "--ancestral"),
+    ("quality", ["--samples", "20", "--estimate"]), ("digits_quality", ["/file", "--mnist", "/none"]),
+    ("digits_quality", ["/file", "--mnist", "/none", "-n", "0"], "-n"),
+    ("digits_quality", ["/file", "--mnist", "/none", "--epochs", "0"], "--epochs"),
+    ("digits_quality", ["/file", "--mnist", "/none", "--out", "/none/none"], "--out"),
+    ("samplers", ["/none", "--mnist", "/none", "--samples", "99"], "99 samples"),
+    ("samplers", ["/none", "--grids-up-to", "-1"], "--grids-up-to"),
 ]
-for name, arguments in told:
+for name, arguments, *word in told:
     sys.argv = [f"{name}.py", *arguments]
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -125,8 +127,9 @@ for name, arguments in told:
             code = 0
         except SystemExit as ended:
             code = ended.code
-    assert code == 2 and said.getvalue().count("\\n") == 1 and said.getvalue().startswith(f"{name}: "), (
-        name, arguments, code, said.getvalue())
+    line = said.getvalue()
+    assert code == 2 and line.count("\\n") == 1 and line.startswith(f"{name}: "), (name, arguments, code, line)
+    assert all(part in line for part in word), (arguments, line)
 """
 
 

@@ -207,7 +207,7 @@ def test_the_users_own_inception(
 
 
 def test_nowhere_to_keep_a_packed_file(monkeypatch: pytest.MonkeyPatch, not_installed: None) -> None:
-    monkeypatch.setattr(cache, "folder", lambda write=False: None)
+    monkeypatch.setattr(cache, "folder", lambda: None)
     with pytest.raises(UserError, match=r"no cache folder to fetch inception\.pt into"):
         fetch.inception_file()
 

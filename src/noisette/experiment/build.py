@@ -297,9 +297,9 @@ def try_distance(name: str, function: objectives.Distance) -> None:
 OPTIONS: dict[str, tuple[str, ...]] = {"ddpm": ("variance",), "ddim": ("eta",)}
 
 
-def without_effect(name: str) -> set[str]:
+def without_effect(name: str) -> list[str]:
     """The options of other samplers, which this one does not have."""
-    return {option for options in OPTIONS.values() for option in options} - set(OPTIONS.get(name, ()))
+    return sorted({option for options in OPTIONS.values() for option in options} - set(OPTIONS.get(name, ())))
 
 
 def sampler(config: SampleConfig) -> Callable[..., Iterator[samplers.Step]]:

@@ -146,7 +146,8 @@ def generate(
         what = "no way from noise to show" if frames else "nothing to compile"
         raise UserError(f"{run.path}: a GAN draws in one call, so there is {what}")
     labels = labels_for(run, seeds, classes)
-    if labels is None and (settings.get("guidance") not in (None, 1) or settings.get("interval") is not None):
+    everywhere = tuple(settings.get("interval") or (0, 1)) == (0, 1)
+    if labels is None and (settings.get("guidance") not in (None, 1) or not everywhere):
         raise UserError(f"{run.path}: its net was trained without class labels, so there is nothing to guide by")
     for option in build.without_effect(chosen.sampler):
         if settings.get(option) is not None and not chosen.at_once:

@@ -119,7 +119,8 @@ class Judge:
             progress=lambda done, total: self.progress("Training a reader of the classes, once", done, total),
         )
         if (place := self._reader_place) is not None:
-            made.save(place)
+            with contextlib.suppress(OSError):  # a full disk costs the next evaluation time, not this one its numbers
+                made.save(place)
         return made
 
     @cached_property

@@ -184,4 +184,5 @@ def check(study: Study) -> None:
         for way in job.ways:
             if way and not ways.is_path(way):
                 plan.settings(way, config, build.conditional(config, shape))
-                build.check(config.changed({"sample": ways.settings_of(way)}, f"{study.name}: {way}"), shape)
+                told = config.sample.filled(ways.settings_of(way))
+                build.check(config.changed({"sample": told}, f"{study.name}: {way}"), shape)
