@@ -99,7 +99,9 @@ class OptimConfig(Section):
 
 
 class TrainConfig(Section):
-    """The budget (one of minutes, steps, images) and how the time is spent. Upper bounds only keep slips of the hand from overflowing.
+    """The budget (one of minutes, steps, images) and how the time is spent.
+
+    Upper bounds only keep slips of the hand from overflowing.
 
     checks, previews and checkpoints say how often over the whole budget; keep is how many checkpoints stay on disk.
     eval_every is the number of steps between cheap looks at the quality of the samples, 0 for none.
