@@ -93,6 +93,11 @@ def planned(
     shape = shape_of(data)
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
     build.check(config, shape)
+    if config.train.eval_every and len(data.train) < 2 * FEWEST:
+        raise UserError(
+            f"{source}: {len(data.train)} training images are too few for looks at the quality (train.eval_every), "
+            f"which need {2 * FEWEST}: leave it out, or set --train.eval_every 0"
+        )
     return data, shape, config
 
 
@@ -120,11 +125,6 @@ def start(
     data, shape, config = planned(source, settings, recipe, progress)
     if config.train.tensorboard:
         board.need()
-    if config.train.eval_every and len(data.train) < 2 * FEWEST:
-        raise UserError(
-            f"{source}: {len(data.train)} training images are too few for --eval-every, which needs {2 * FEWEST}: "
-            "leave it out"
-        )
     path = Path(out) if out else fresh_path(source)
     info = {
         **data.info,
