@@ -226,10 +226,10 @@ def distance(name: str) -> objectives.Distance:
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
     except (Exception, SystemExit) as error:  # a user's module may raise anything, and end as a script does
         raise DistanceError(f'objective.distance "{name}": {_said(error)}') from None
-    return partial(_own, name, found)
+    return partial(own, name, found)
 
 
-def _own(name: str, function: Callable[..., Any], prediction: Tensor, target: Tensor) -> Tensor:
+def own(name: str, function: Callable[..., Any], prediction: Tensor, target: Tensor) -> Tensor:
     """What a user's distance gives for two tensors. Raises DistanceError where a net cannot learn from that."""
     who, shape = f'objective.distance "{name}"', tuple(prediction.shape)
     learning = prediction.requires_grad and torch.is_grad_enabled()
