@@ -64,7 +64,9 @@ def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
         path = folder.run(job)
         if not path.exists():
             settings = {key: value for key, value in job.settings.items() if key != "data"}
-            Run.create(path, build.resolve(Shape(1, 8, 8, ("0", "1")), "small-grey", settings), {}, {})
+            Run.create(
+                path, build.resolve(Shape(1, 8, 8, ("0", "1")), "small-grey", settings), {"shape": [8, 8, 1]}, {}
+            )
         return True
 
     def answer(folder: Folder, made: Any, job: Job) -> float:
