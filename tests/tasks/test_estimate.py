@@ -109,3 +109,13 @@ def test_a_peak_of_memory_is_that_since_the_last_was_forgotten() -> None:
     after = machine.peak_memory(device)
     assert most is not None and after is not None and most - after > 150 * 2**20
     assert abs(after - machine.resident(device)) < 20 * 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not say what a process holds")
+def test_what_a_process_freed_before_does_not_count() -> None:
+    device = torch.device("cpu")
+    held = [bytearray(2000) for _ in range(100_000)]
+    last, before = held[-1], machine.resident(device)
+    del held  # the C library keeps what lies below the last one
+    machine.forget_peak(device)
+    assert before - machine.resident(device) > 100 * 2**20 and len(last) == 2000

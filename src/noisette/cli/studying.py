@@ -224,8 +224,10 @@ def _share(folder: Folder, workers: int, storage: str | None, search: bool, minu
 def _conclude(folder: Folder, chosen: Study, storage: str | None, search: bool) -> None:
     """The report, and where it is."""
     from noisette.tasks.study import left, results
+    from noisette.views import study as reporting
 
     if search:
+        reporting.report(folder.path)  # whatever is said next
         from noisette.tasks import study_queue, study_search
         from noisette.views.table import number
 
@@ -239,7 +241,5 @@ def _conclude(folder: Folder, chosen: Study, storage: str | None, search: bool) 
     failed = sum(result.state == "failed" for result in results(folder.path))
     if failed:
         print(f"{failed} results are missing, as their runs failed: the report says why")
-    from noisette.views import study as reporting
-
     print(f"Report  {reporting.report(folder.path)}")
     print(f"Table   {folder.results_path}")

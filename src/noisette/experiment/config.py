@@ -288,16 +288,21 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def readable(tree: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a version that this package does not read."""
+    version = tree.get("version", VERSION)
+    if version != VERSION or isinstance(version, bool):
+        mend = "upgrade noisette" if isinstance(version, int) and version > VERSION else "restore the file"
+        raise UserError(f"{where}: its format has version {version!r}, this noisette reads {VERSION}: {mend}")
+
+
 def parse(tree: Mapping[str, Any], where: str) -> Config:
     """The settings of a nested mapping. `where` names its origin in errors.
 
     Raises:
         UserError: an unknown key, a wrong type or range, or a version newer than this package.
     """
-    version = tree.get("version", VERSION)
-    if version != VERSION or isinstance(version, bool):
-        mend = "upgrade noisette" if isinstance(version, int) and version > VERSION else "restore the file"
-        raise UserError(f"{where}: its format has version {version!r}, this noisette reads {VERSION}: {mend}")
+    readable(tree, where)
     for section, values in tree.items():
         if section not in Config.model_fields:
             raise UserError(f'{where}: unknown section "{section}"{nearest(section, SECTIONS)}')

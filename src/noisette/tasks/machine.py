@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib.metadata
 import json
@@ -51,8 +52,18 @@ def forget_peak(device: torch.device) -> None:
     """Lets `peak_memory` count from now on. Where the system does not allow that it counts from the process's start."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    _give_back()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: what is held now is the new high-water mark
+
+
+def _give_back() -> None:
+    """Gives the system back what was held before and is free: what a run needs must not hang on what came before it."""
+    gc.collect()
+    with contextlib.suppress(
+        OSError, AttributeError, TypeError
+    ):  # glibc keeps freed memory for itself unless it is asked
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def let_go(device: torch.device) -> None:

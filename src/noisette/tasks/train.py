@@ -97,8 +97,8 @@ def planned(
         board.need()
     if config.train.eval_every and len(data.train) < 2 * FEWEST:
         raise UserError(
-            f"{source}: {len(data.train)} training images are too few for --eval-every, which needs {2 * FEWEST}: "
-            "leave it out"
+            f"{source}: {len(data.train)} training images are too few for looks at the quality (train.eval_every), "
+            f"which need {2 * FEWEST}: leave it out, or set --train.eval_every 0"
         )
     return data, shape, config
 
