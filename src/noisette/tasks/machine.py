@@ -60,9 +60,8 @@ def forget_peak(device: torch.device) -> None:
 def _give_back() -> None:
     """Gives the system back what was held before and is free: what a run needs must not hang on what came before it."""
     gc.collect()
-    with contextlib.suppress(
-        OSError, AttributeError, TypeError
-    ):  # glibc keeps freed memory for itself unless it is asked
+    # glibc keeps freed memory for itself unless it is asked; other systems have no such call
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
 
