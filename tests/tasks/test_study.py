@@ -397,7 +397,7 @@ def test_what_of_a_study_means_nothing_is_refused(source: Path, tmp_path: Path) 
 def test_colour_data_are_compared_by_what_the_samples_suffice_for(
     trained: Run, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = SimpleNamespace(train=np.arange(2000))
+    data = SimpleNamespace(train=np.arange(2000), x=np.zeros((1, 8, 8, 3), np.uint8))
     looked: list[str] = []
     judge = lambda data, settings, features, progress: SimpleNamespace(reads_well=looked.append(features) is None)  # noqa: E731
     monkeypatch.setattr(study_run, "Judge", judge)
@@ -412,6 +412,8 @@ def test_colour_data_are_compared_by_what_the_samples_suffice_for(
     assert chosen(144, features="auto", measure=["prdc"]) == ("auto", "")
     data.train = np.arange(700)
     assert "350 real images" in chosen(600, features="auto")[1]
+    data.x = data.x[..., :1]  # Inception is not for grey pictures anyway
+    assert chosen(144, features="auto") == ("auto", "")
 
 
 def test_every_built_in_study_can_be_run(tmp_path: Path) -> None:

@@ -185,7 +185,7 @@ def features_of(run: Run, study: Study, data: ImageData, progress: Progress) -> 
     for all runs of one data set, as their distances are held against each other.
     """
     wanted = [metric for metric in study.measure if metric in DISTANCES]
-    if study.features != "auto" or not wanted:
+    if study.features != "auto" or not wanted or data.x.shape[3] == 1:  # grey images are not Inception's
         return study.features, ""
     least = distances.smallest(Inception.dim) if "fid" in wanted else distances.FEWEST
     real = len(data.train) - min(study.chosen.samples, len(data.train) // 2)
