@@ -24,7 +24,7 @@ from typing import Any
 from unittest import mock
 
 import torch
-from command import add_results, add_sizes, ends_in_one_line, parser, positive, results
+from command import add_results, add_sizes, amount, ends_in_one_line, parser, positive, results
 from machine import Watch, median, save
 from ours import Noisette
 from peers import T
@@ -131,7 +131,7 @@ def main(arguments: list[str] | None = None) -> None:
     add_sizes(options)
     options.add_argument("--batches", type=lambda text: [positive(part) for part in text.split(",")], default=BATCHES)
     options.add_argument("--rounds", type=positive, default=7)
-    options.add_argument("--seconds", type=float, default=2.0, help="of one project's turn")
+    options.add_argument("--seconds", type=amount, default=2.0, help="of one project's turn")
     options.add_argument("--no-compile", action="store_true")
     add_results(options, "folder for calls.json", "very small nets, not compiled: shows that it works")
     args = options.parse_args(arguments)

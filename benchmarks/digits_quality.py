@@ -5,7 +5,8 @@
 
 RUN is a run folder: n samples are drawn as its own settings say, seeds 0 to n - 1. SAMPLES.npz holds `x`, uint8
 (N, 28, 28, 1), and perhaps `labels` (N,). DIR holds MNIST's four idx files, gzipped. The classifier is trained once on
-the 60,000 training images (a few minutes) and kept in --cache. Printed as JSON:
+the 60,000 training images (a few minutes) and kept in --cache, under a name with a hash of those images and of its
+code. N is at least 100, and at most the number of digits in --data. Printed as JSON:
 
 * confident: share of samples read with a probability above 0.9 (that of real test digits stands beside it);
 * by_digit, least_digit: share of the samples read as each digit, and the least of them;
@@ -21,93 +22,30 @@ Confidence alone fools: a collapsed model reads as 100 % of one digit. Look at a
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-import sys
-from itertools import pairwise
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from command import ends_in_one_line, parser
+from command import ends_in_one_line, new_file, new_folder, parser, positive
+from digit_reader import SIDE, images, mnist, trained
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from noisette.data import DataSpec, load
+from noisette.data import DataSpec, ImageData, load
 from noisette.errors import UserError
-from noisette.metrics.distances import Estimate, frechet
+from noisette.experiment.runs import Run
+from noisette.metrics.distances import FEWEST, Estimate, frechet
+from noisette.tasks.generate import generate
 
 LEAST_ACCURACY = 0.985
 """Of a reader on MNIST's test images, below which its numbers are not worth reading."""
 
-
-class Reader(nn.Module):
-    """(N, 1, 28, 28) in [0, 1] -> logits (N, 10); features(x) -> (N, 128), its last hidden layer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (1, 32, 64, 128)
-        self.stages = nn.Sequential(
-            *(
-                nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU(), nn.MaxPool2d(2))
-                for a, b in pairwise(widths)
-            )
-        )
-        self.hidden = nn.Linear(128 * 9, 128)
-        self.out = nn.Linear(128, 10)
-
-    def features(self, x: Tensor) -> Tensor:
-        return F.relu(self.hidden(F.dropout(self.stages(x).flatten(1), 0.3, self.training)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.features(x))
-
-
-def idx(path: Path) -> NDArray[np.uint8]:
-    """The array in a gzipped idx file (uint8)."""
-    raw = gzip.decompress(path.read_bytes())
-    dims = raw[3]
-    shape = np.frombuffer(raw, ">i4", dims, offset=4)
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(shape)
-
-
-def mnist(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """("train" | "t10k") -> images (N, 1, 28, 28) in [0, 1] and labels (N,)."""
-    found = [next(folder.glob(f"{part}-{kind}*.gz"), None) for kind in ("images", "labels")]
-    if None in found:
-        raise UserError(f"no {part}-images*.gz and {part}-labels*.gz in {folder}")
-    x, y = (idx(path) for path in found if path)
-    return images(x), torch.from_numpy(y.astype(np.int64))
-
-
-def images(x: NDArray[np.uint8]) -> Tensor:
-    """uint8 digits of any layout that holds 28x28 -> (N, 1, 28, 28) in [0, 1]."""
-    return torch.from_numpy(x.astype(np.float32)).reshape(len(x), 1, 28, 28) / 255
-
-
-def train(folder: Path, epochs: int, seed: int = 0) -> Reader:
-    """Adam with a one-cycle rate on the training images, each shifted by up to 2 pixels."""
-    torch.manual_seed(seed)
-    x, y = mnist(folder, "train")
-    net, size = Reader(), 256
-    steps = epochs * (len(x) // size)
-    opt = torch.optim.AdamW(net.parameters(), weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=4e-3, total_steps=steps)
-    for step in range(steps):
-        if step % (steps // epochs) == 0:
-            order = torch.randperm(len(x))
-        pick = order[torch.arange(size) + size * (step % (steps // epochs))]
-        down, right = torch.randint(-2, 3, (2,)).tolist()
-        loss = F.cross_entropy(net(x[pick].roll((down, right), (2, 3))), y[pick])
-        opt.zero_grad()
-        loss.backward()
-        opt.step()
-        rate.step()
-        if step % 100 == 0:
-            print(f"reader: step {step} of {steps}, loss {loss.item():.3f}", file=sys.stderr, flush=True)
-    return net.eval()
+EPOCHS = 6
+FEW = 2560
+"""Training images of the reader that --tiny takes."""
 
 
 class Judge:
@@ -117,22 +55,22 @@ class Judge:
         mnist_folder: with MNIST's four idx files, gzipped.
         cache: where the trained reader is kept.
         epochs: that it is trained for.
+        most: training images, the first; all where nothing is said.
         least: accuracy on the test images below which it is refused.
 
     Raises UserError for files that are not there and for a reader that is too poor.
     """
 
-    def __init__(self, mnist_folder: Path, cache: Path, epochs: int = 6, least: float = LEAST_ACCURACY) -> None:
-        self.net = Reader()
-        kept = cache / f"digit-reader-{epochs}.pt"
-        if kept.exists():
-            self.net.load_state_dict(torch.load(kept, weights_only=True))
-        else:
-            self.net = train(mnist_folder, epochs)
-            cache.mkdir(parents=True, exist_ok=True)
-            torch.save(self.net.state_dict(), kept)
-        self.net.eval()
+    def __init__(
+        self,
+        mnist_folder: Path,
+        cache: Path,
+        epochs: int = EPOCHS,
+        least: float = LEAST_ACCURACY,
+        most: int | None = None,
+    ) -> None:
         x, y = mnist(mnist_folder, "t10k")
+        self.net = trained(mnist_folder, cache, epochs, most)
         p, self.test_features = self.read(x)
         self.accuracy = float((p.argmax(1) == y.numpy()).mean())
         self.test_confident = float((p.max(1) > 0.9).mean())
@@ -151,9 +89,7 @@ class Judge:
 
     def real(self, n: int, source: str, seed: int = 0) -> Estimate:
         """The distance of n digits of a data set, drawn at random without replacement."""
-        x = load(DataSpec(source=source)).x
-        if n > len(x):
-            raise UserError(f"{n} samples, but only {len(x)} real digits to set beside them")
+        x = real_digits(source, n).x
         return self.distance(x[np.random.default_rng(seed).permutation(len(x))[:n]])
 
     def __call__(self, x: NDArray[np.uint8], labels: NDArray[np.int64] | None = None) -> dict[str, Any]:
@@ -179,12 +115,73 @@ class Judge:
         return {"real": self.real(n, source).value, **accuracy}
 
 
+# --- what is asked for --------------------------------------------------------------------------------------------
+
+
 def options(parser: argparse.ArgumentParser) -> None:
-    """What every script needs that judges digits."""
+    """What every script needs that judges digits; `settle` is to follow."""
     parser.add_argument("--mnist", type=Path, help="folder with MNIST's four idx .gz files")
     parser.add_argument("--data", default="digits", help="the digits that were learned from (default: digits)")
-    parser.add_argument("--cache", type=Path, default=Path("runs/.cache"), help="where the trained reader is kept")
-    parser.add_argument("--epochs", type=int, default=6, help="epochs that the reader is trained for (default: 6)")
+    parser.add_argument("--cache", type=Path, help="where the trained reader is kept (default: runs/.cache)")
+    parser.add_argument("--epochs", type=positive, help=f"that the reader is trained for (default: {EPOCHS})")
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Fills in what was not said. With --tiny any reader will do: it takes seconds, and lies in a new folder."""
+    tiny = getattr(args, "tiny", False)
+    args.cache = args.cache or (new_folder() if tiny else Path("runs/.cache"))
+    args.epochs = args.epochs or (1 if tiny else EPOCHS)
+    args.most = FEW if tiny else None
+    if tiny or "least_accuracy" not in args:
+        args.least_accuracy = 0.0 if tiny else LEAST_ACCURACY
+
+
+def judge_of(args: argparse.Namespace) -> Judge:
+    return Judge(args.mnist, args.cache, args.epochs, args.least_accuracy, args.most)
+
+
+def enough(n: int) -> None:
+    """Raises UserError for fewer samples than a distance needs."""
+    if n < FEWEST:
+        raise UserError(f"{n} samples: a distance needs {FEWEST} or more")
+
+
+def real_digits(source: str, n: int) -> ImageData:
+    """A data set of digits, n or more. Raises UserError for any other."""
+    data = load(DataSpec(source=source))
+    if data.x.shape[1:] != (SIDE, SIDE, 1):
+        raise UserError(f"--data {source}: these are no grey images of {SIDE}x{SIDE}")
+    if n > len(data.x):
+        raise UserError(f"{n} samples, but only {len(data.x)} real digits to set beside them")
+    return data
+
+
+def run_of_digits(folder: Path) -> Run:
+    """Raises UserError where there is no run, or one that learned something else."""
+    run = Run.open(folder)
+    if run.shape.x != (1, SIDE, SIDE):
+        raise UserError(f"{folder}: this run did not learn grey images of {SIDE}x{SIDE}")
+    return run
+
+
+def drawn_digits(path: Path, labelled: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64] | None]:
+    """(`x`, `labels` where they are asked for) of an .npz file. Raises UserError for one that does not hold them."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such run folder or .npz file")
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            found = {name: file[name] for name in ("x", "labels") if name in file.files}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile):  # TypeError: a .npy file is no archive
+        raise UserError(f"{path}: it cannot be read as an .npz file of arrays") from None
+    for name in ("x", "labels") if labelled else ("x",):
+        if name not in found:
+            raise UserError(f"{path}: it holds no `{name}`")
+    x, labels = found["x"], found["labels"] if labelled else None
+    if x.dtype != np.uint8 or x.ndim < 2 or x.size != len(x) * SIDE**2:
+        raise UserError(f"{path}: x is {x.dtype} {x.shape}, not uint8 (N, 28, 28, 1)")
+    if labels is not None and labels.shape != (len(x),):
+        raise UserError(f"{path}: labels are {labels.shape}, but there are {len(x)} images")
+    return x, labels
 
 
 @ends_in_one_line
@@ -192,30 +189,28 @@ def main() -> None:
     ask = parser(__doc__)
     ask.add_argument("samples", type=Path, help="a run folder, or an .npz with x, uint8 (N, 28, 28, 1)")
     options(ask)
-    ask.add_argument("-n", type=int, default=1024, help="samples to draw from a run (default: 1024)")
+    ask.add_argument("-n", type=positive, default=1024, help="samples to draw from a run (default: 1024)")
     ask.add_argument("--labels", action="store_true", help="also check `labels` of the .npz")
     ask.add_argument("--least-accuracy", type=float, default=LEAST_ACCURACY, help="of the reader (default: 0.985)")
-    ask.add_argument("--out", type=Path, help="also write the JSON here")
+    ask.add_argument("--out", type=new_file, help="also write the JSON here")
     args = ask.parse_args()
+    settle(args)
     if not args.mnist:
         ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
 
+    # What was given is looked at first: a reader takes minutes to train, samples to draw.
+    run = run_of_digits(args.samples) if args.samples.is_dir() else None
+    x, labels = (None, None) if run else drawn_digits(args.samples, args.labels)
+    n = args.n if x is None else len(x)
+    enough(n)
+    real_digits(args.data, n)
+    judge = judge_of(args)
     settings: dict[str, Any] = {}
-    if args.samples.is_dir():
-        from noisette.experiment.runs import Run
-        from noisette.tasks.generate import generate
-
-        samples, _ = generate(Run.open(args.samples), args.n)
+    if run:
+        samples, _ = generate(run, n)
         x, labels, settings = samples.x, samples.labels, {"settings": samples.settings}
-    else:
-        if not args.samples.is_file():
-            raise UserError(f"{args.samples}: no such run folder or .npz file")
-        with np.load(args.samples) as file:
-            x, labels = file["x"], file["labels"] if args.labels else None
-    if x.dtype != np.uint8 or x.size != len(x) * 784:
-        ask.error(f"x is {x.dtype} {x.shape}, not uint8 (N, 28, 28, 1)")
-    judge = Judge(args.mnist, args.cache, args.epochs, args.least_accuracy)
-    result = {**judge(x, labels), **judge.about(len(x), args.data), **settings}
+    assert x is not None
+    result = {**judge(x, labels), **judge.about(n, args.data), **settings}
     result["ratio"] = result["frechet"] / result["real"]
     text = json.dumps(result, indent=2)
     print(text)

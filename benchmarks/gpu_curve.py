@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from gpu_speed import SMALL, WAYS, Results, use, wait
+from kept import code
 from PIL import Image
 
 from noisette.data import load
+from noisette.data.fetch import inception_file
 from noisette.data.spec import DataSpec
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.samplers import network_calls
 from noisette.experiment import build
-from noisette.experiment.config import merge, overrides
+from noisette.experiment.config import Config, merge, overrides
 from noisette.experiment.files import atomic
 from noisette.experiment.runs import Shape
 from noisette.metrics.distances import frechet_of_moments, moments
@@ -39,29 +42,54 @@ def best_way(results: Results, tiny: bool) -> str:
 
 
 class Curve:
-    """One run of the recipe and the distances of its samples over training time."""
+    """One run of the recipe and the distances of its samples over training time.
+
+    Raises UserError for settings or files that are wrong, as soon as it is made.
+    """
 
     def __init__(self, args: argparse.Namespace, results: Results):
         self.args, self.results = args, results
-        way = best_way(results, args.tiny)
-        use(WAYS[way])
+        if args.inception:
+            inception_file(args.inception)
         # Without Inception, the classifier must show on held-out images that it can read.
         features = str(args.inception) if args.inception else "pixels" if args.tiny else "auto"
-        spec = DataSpec(args.cifar, held_out=0.0 if args.inception else 0.1)
-        self.data = load(spec)
+        self.held_out = 0.0 if args.inception else 0.1
+        self.data = load(DataSpec(args.cifar, held_out=self.held_out))
         _, height, width, channels = self.data.x.shape
-        shape = Shape(channels, height, width, self.data.classes if self.data.labels is not None else ())
-        computing = {"data.source": args.cifar, "data.held_out": spec.held_out, "train.minutes": args.minutes}
+        self.shape = Shape(channels, height, width, self.data.classes if self.data.labels is not None else ())
+        self.config = self.computing("bf16 last")
+        self.judge = Judge(self.data, self.config.data, features)
+        self.cost = 0.0  # seconds that measuring one sample took, the last time
+
+    def computing(self, way: str) -> Config:
+        """The settings of the run, computing in this way."""
+        args = self.args
+        computing = {"data.source": args.cifar, "data.held_out": self.held_out, "train.minutes": args.minutes}
         computing |= {f"train.{key}": WAYS[way][key] for key in ("precision", "layout")}
         computing |= {"train.compile": "on" if WAYS[way]["compile"] else "off"}
         small = {**SMALL, "train.batch": 16, "sample.steps": 5} if args.tiny else {}
-        config = build.resolve(shape, "cifar10", merge(merge(small, computing), overrides(args.set)))
-        self.config, self.shape = config.changed({"train.micro_batch": config.train.batch}), shape
-        self.judge = Judge(self.data, self.config.data, features)
+        config = build.resolve(self.shape, "cifar10", merge(merge(small, computing), overrides(args.set)))
+        return config.changed({"train.micro_batch": config.train.batch})
+
+    def run(self) -> None:
+        """Measures it, in the fastest way to compute, unless it is there, finished and with the same key.
+
+        The way is no part of the key: which one was fastest may turn on little.
+        """
+        args, way = self.args, best_way(self.results, self.args.tiny)
+        use(WAYS[way])
         extractor = self.judge.extractor
+        told = [self.config.model_dump(mode="json"), self.data.fingerprint, extractor.name, extractor.hash]
+        name = self.results.key(
+            "curve", code(Path(__file__)), told, args.minutes, args.points, args.samples, args.final
+        )
+        there = self.results.rows.get("curve", {})
+        if (there.get("key"), there.get("state")) == (name, "finished"):
+            return
+        self.config = self.computing(way)
         self.reference = moments(extractor(self.data.x[self.data.train]))
-        self.cost = 0.0  # seconds that measuring one sample took, the last time
         self.about: dict[str, Any] = {
+            "key": name,
             "features": extractor.name,
             "hash": extractor.hash,
             "reference": len(self.data.train),
@@ -71,13 +99,13 @@ class Curve:
             "nfe": network_calls(self.config.sample.sampler, self.config.sample.steps),
             "state": "cut short",
             "rows": [],
-        }
-        results.put("curve", self.about)
+        }  # put down with its first row: until then the file keeps the one before
+        self.train()
 
-    def run(self) -> None:
+    def train(self) -> None:
         args, budget, points = self.args, 60 * self.args.minutes, self.args.points
         trainer = Trainer(self.config, self.shape, self.data)
-        begun, spent, due = time.perf_counter(), 0.0, 1
+        begun, spent, due, whole = time.perf_counter(), 0.0, 1, True
         compiling = 0.0
         while spent < budget:
             # The first step compiles: were it part of the share, the rise of the learning rate would be skipped.
@@ -94,13 +122,16 @@ class Curve:
                 spent = time.perf_counter() - begun
                 if self.results.left() > budget - spent + 2.5 * self.cost * args.samples:
                     self.measure(trainer, spent, loss, args.samples)
+                else:
+                    whole = False
                 due = int(spent / budget * points) + 1
                 begun = time.perf_counter() - spent
         wait()
         spent = time.perf_counter() - begun
         fitting = [n for n in FINAL if n <= args.final and 1.2 * self.cost * n < self.results.left()]
         self.measure(trainer, spent, loss, fitting[0] if fitting else args.samples)
-        self.about["state"] = "finished" if spent >= budget else "cut short"
+        whole = whole and spent >= budget and fitting[:1] == [n for n in FINAL if n <= args.final][:1]
+        self.about["state"] = "finished" if whole else "cut short"
         self.results.put("curve", self.about)
 
     def measure(self, trainer: Trainer, spent: float, loss: float, n: int) -> None:

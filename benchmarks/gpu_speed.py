@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from kept import PRODUCT, code, key
+from kept import PRODUCT, code, key, rows_of
 from machine import about, operations
 
 from noisette.data import ImageData
@@ -89,12 +89,13 @@ class Results:
     """FOLDER/gpu.json, written after each change; `left` is the number of seconds until the limit.
 
     Every row says what it was measured on, `machine`, and has a `key` of that, of its settings and of the code: what
-    is there under the same key is not measured again.
+    is there under the same key is not measured again. Raises UserError for a file that is damaged.
     """
 
     def __init__(self, folder: Path, limit: float, tiny: bool):
         self.path, self.deadline = folder / "gpu.json", time.monotonic() + limit
-        self.rows: dict[str, Any] = json.loads(self.path.read_text()) if self.path.exists() else {}
+        row = ("net", "batch", "way")
+        self.rows = rows_of(self.path, {"training": row, "sampling": row}, {"peak": ("tflops",), "curve": ()})
         self.machine = about()
         on = {name: self.machine[name] for name in ("gpu", "cpu", "threads", "torch")}
         self.depends = [on, tiny, code(*PRODUCT, Path(__file__))]

@@ -15,7 +15,6 @@ they are there, and a run that was stopped goes on with the next set.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import sys
@@ -24,11 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from command import ends_in_one_line, new_file, parser, positive, whole
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from noisette.data.fetch import inception_file
-from noisette.metrics.distances import frechet, kid
+from noisette.errors import UserError
+from noisette.metrics.distances import FEWEST, frechet, kid
 from noisette.metrics.features import Features, Images, Inception
 
 SPARE = 300
@@ -81,26 +82,29 @@ def without(label: int, x: Features, labels: NDArray[np.int64], n: int) -> Featu
     """The first n rows whose label is another."""
     rows = x[labels != label]
     if len(rows) < n:
-        raise ValueError(f"only {len(rows)} images are left without class {label}")
+        raise UserError(f"only {len(rows)} images are left without class {label}")
     return rows[:n]
 
 
+@ends_in_one_line
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("cifar10", type=Path, help="an .npz with x_train, y_train and x_test")
-    parser.add_argument("--inception", type=Path, help="the TorchScript file (default: found or downloaded)")
-    parser.add_argument("--n", type=int, default=2000, help="images on each side (default: 2000)")
-    parser.add_argument("--seed", type=int, default=0, help="draws the images and the noise (default: 0)")
-    parser.add_argument("--cache", type=Path, default=Path("runs/.cache/inception"), help="where features are kept")
-    parser.add_argument("--out", type=Path, help="also write the rows here, as JSON")
-    args = parser.parse_args()
+    ask = parser(__doc__)
+    ask.add_argument("cifar10", type=Path, help="an .npz with x_train, y_train and x_test")
+    ask.add_argument("--inception", type=Path, help="the TorchScript file (default: found or downloaded)")
+    ask.add_argument("--n", type=positive, default=2000, help="images on each side (default: 2000)")
+    ask.add_argument("--seed", type=whole, default=0, help="draws the images and the noise (default: 0)")
+    ask.add_argument("--cache", type=Path, default=Path("runs/.cache/inception"), help="where features are kept")
+    ask.add_argument("--out", type=new_file, help="also write the rows here, as JSON")
+    args = ask.parse_args()
+    if args.n < FEWEST:
+        ask.error(f"--n {args.n}: a distance needs {FEWEST} or more")
 
     with np.load(args.cifar10) as file:
         x_train, labels, x_test = file["x_train"], file["y_train"].astype(np.int64), file["x_test"]
     n, rng = args.n, np.random.default_rng(args.seed)
     train = rng.permutation(len(x_train))
     if 2 * n + SPARE > len(train) or n > len(x_test):
-        parser.error(f"--n {n} needs {2 * n + SPARE} training and {n} test images")
+        ask.error(f"--n {n} needs {2 * n + SPARE} training and {n} test images")
     other, spare = train[n : 2 * n], train[2 * n : 2 * n + SPARE]
     plain = x_train[other]
 

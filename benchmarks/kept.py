@@ -1,14 +1,16 @@
-"""What is kept between calls of a benchmark is named after all that it depends on, so that nothing stale is taken."""
+"""What is kept between calls of a benchmark is named after all that it depends on, so that nothing stale is taken, and
+a file of results that a call adds to is looked at first."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import noisette
+from noisette.errors import UserError
 
 HERE = Path(__file__).parent
 PACKAGE = Path(noisette.__file__).parent
@@ -35,3 +37,33 @@ def key(*parts: Any) -> str:
     """Eight hex digits of what can be said as JSON."""
     said = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.blake2b(said.encode(), digest_size=4).hexdigest()
+
+
+def rows_of(
+    path: Path, tables: Mapping[str, Collection[str]], objects: Mapping[str, Collection[str]] | None = None
+) -> dict[str, Any]:
+    """The results in a file that is about to be added to, empty where there is none yet.
+
+    tables, objects: the lists of rows and the single rows that may be in it, and what each row has to say.
+
+    Raises UserError for a file in which they are not so.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    sound = isinstance(found, dict)
+    for part, names in tables.items():
+        rows = found.get(part, []) if sound else None
+        sound = isinstance(rows, list) and all(_says(row, names) for row in rows)
+    for part, names in (objects or {}).items():
+        sound = sound and (part not in found or _says(found[part], names))
+    if not sound:
+        raise UserError(f"{path} is damaged: move it away")
+    return dict(found)
+
+
+def _says(row: Any, names: Collection[str]) -> bool:
+    return isinstance(row, dict) and row.keys() >= set(names)

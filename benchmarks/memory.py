@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from command import add_data, add_results, add_sizes, ends_in_one_line, parser, positive, results
+from command import add_data, add_results, add_sizes, ends_in_one_line, parser, positive, results, whole
 from machine import Watch, median, save
 from sizes import SIZES, TINY, Size, data_for, present
 
@@ -212,11 +212,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
     add_sizes(options, ("28", "32"))
     options.add_argument("--steps", type=positive, default=30, help="training steps of each project, and of each turn")
-    options.add_argument("--million", type=int, default=1_000_000, help="how many images are many; 0 for none")
+    options.add_argument("--million", type=whole, default=1_000_000, help="how many images are many; 0 for none")
     options.add_argument("--rounds", type=positive, default=5)
     add_data(options)
     add_results(options, "folder for memory.json", "very small nets and few images: shows that it works")
     args = options.parse_args(arguments)
+    if 0 < args.million <= FEW:
+        options.error(f"--million {args.million}: more than the {FEW:,} that they are set beside, or 0 for none")
     out, watch = results(args), Watch()
     kinds, left_out = present()
     steps, many, few, rounds = (2, 2000, 100, 2) if args.tiny else (args.steps, args.million, FEW, args.rounds)

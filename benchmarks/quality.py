@@ -22,7 +22,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,14 @@ from typing import Any
 import contestants
 import numpy as np
 import torch
-from command import add_results, ends_in_one_line, parser, positive, results, some_of
+from command import add_results, amount, ends_in_one_line, new_folder, parser, positive, results, some_of, whole
 from contestants import CHUNK, OURS
-from digits_quality import LEAST_ACCURACY, Judge, options
+from digit_reader import hashed
+from digits_quality import Judge, enough, judge_of, options, real_digits, settle
 from kept import HERE, PACKAGE, PRODUCT, code, key
 from machine import Watch, about
 from quality_report import Row, curves, sheets, table, verdict
 
-from noisette.data import DataSpec, load
 from noisette.experiment.files import write_json
 from noisette.metrics.distances import FEWEST
 
@@ -62,9 +61,14 @@ TINY_NET = {
 }
 """What --tiny changes of ours, with the smallest nets of the peers."""
 
+TINY_MINUTES = 0.02  # of one budget, with as few samples and calls as there may be
+
 
 class Race:
-    """The jobs of a race, and the files in which each leaves what it found."""
+    """The jobs of a race, and the files in which each leaves what it found.
+
+    Raises UserError for data or digits of MNIST that will not do, before hours of training.
+    """
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
@@ -75,10 +79,13 @@ class Race:
         self.absent = {n: why for n in self.names if n in self.peers and (why := self.peers[n].peer.missing())}
         self.names = [name for name in self.names if name not in self.absent]
         self.settings = TINY_NET if args.tiny else {}
-        everyone = [load(DataSpec(args.data)).fingerprint, torch.__version__, np.__version__, torch.get_num_threads()]
+        data = real_digits(args.data, args.samples)
+        everyone = [data.fingerprint, torch.__version__, np.__version__, torch.get_num_threads()]
         self.keys = {name: key(*everyone, *self._depends(name)) for name in self.known}
-        reader = [PACKAGE / "metrics", HERE / "digits_quality.py", HERE / "quality.py", HERE / "contestants.py"]
-        self.judging = [args.samples, args.steps, args.ancestral, args.epochs, str(args.mnist), code(*reader)]
+        files = [HERE / f"{part}.py" for part in ("digit_reader", "digits_quality", "quality", "contestants")]
+        mnist = hashed(args.mnist, "train", "t10k") if args.mnist else None  # none is needed for an estimate
+        reader = [args.epochs, args.most, mnist, code(PACKAGE / "metrics", *files)]
+        self.judging = [args.samples, args.steps, args.ancestral, *reader]
 
     def _depends(self, name: str) -> list[Any]:
         """What a training of this contestant depends on beside the data and torch."""
@@ -98,7 +105,7 @@ class Race:
         return self.judged(name, minutes).with_suffix(".npy")
 
     def _stem(self, name: str, minutes: float) -> str:
-        return f"{name.replace(', ', '-').replace(' ', '-')}-{minutes:g}-{self.keys[name]}"
+        return f"{name.replace(', ', '-').replace(' ', '-')}-{exactly(minutes)}-{self.keys[name]}"
 
     def clock(self, name: str, minutes: float) -> Path:
         """Seconds that a training took and what it ran on: there only when it ended."""
@@ -113,7 +120,7 @@ class Race:
                 left += [("train", name, m) for m in todo]
             elif todo:
                 left.append(("train", name, max(self.args.minutes)))
-        left += [("judge", n, m) for n in self.names for m in self.args.minutes if not self.judged(n, m).exists()]
+        left += [("judge", n, m) for n in self.names for m in self.args.minutes if not self.rows_of(n, m)]
         return left
 
     # --- what a job does ------------------------------------------------------------------------------------------
@@ -131,7 +138,7 @@ class Race:
             write_json(self.clock(name, m), {**found, "machine": {**about(), **watch.told()}})
 
     def judge(self, name: str, minutes: float) -> None:
-        judge = Judge(self.args.mnist, self.args.cache, self.args.epochs, self.args.least_accuracy)
+        judge = judge_of(self.args)
         rows = self._ours(judge, minutes) if name == OURS else self._peer(judge, name, minutes)
         clock = json.loads(self.clock(name, minutes).read_text())
         said = {"contestant": name, "minutes": minutes, **clock}
@@ -189,28 +196,34 @@ class Race:
         self.work.mkdir(parents=True, exist_ok=True)
         for why in self.absent.values():
             print(f"left out: {why}", flush=True)
-        Judge(self.args.mnist, self.args.cache, self.args.epochs, self.args.least_accuracy)  # before hours of training
+        judge_of(self.args)  # before hours of training
         jobs = self.jobs()
         for k, (kind, name, minutes) in enumerate(jobs, 1):
             print(f"{k} of {len(jobs)}: {kind} {name}, {minutes:g} min", flush=True)
-            job = ["--work", str(self.work), "--job", kind, name, f"{minutes:g}"]
+            job = ["--work", str(self.work), "--cache", str(self.args.cache), "--job", kind, name, exactly(minutes)]
             if code := subprocess.run([sys.executable, __file__, *sys.argv[1:], *job]).returncode:
                 sys.exit(code)  # it has said why
             if kind == "judge":
                 self.write()
         self.write()
 
+    def rows_of(self, name: str, minutes: float) -> list[Row]:
+        """What a judgement left; nothing where there is none, or a damaged one."""
+        try:
+            rows = json.loads(self.judged(name, minutes).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return []
+        sound = isinstance(rows, list) and all(isinstance(row, dict) and "frechet" in row for row in rows)
+        return rows if sound else []
+
     def rows(self) -> list[Row]:
-        files = [self.judged(name, m) for name in self.known for m in self.args.minutes]
-        return [row for file in files if file.exists() for row in json.loads(file.read_text())]
+        return [row for name in self.known for m in self.args.minutes for row in self.rows_of(name, m)]
 
     def write(self) -> None:
         if not (rows := self.rows()):
             return
         out: Path = self.args.out
-        out.parent.mkdir(parents=True, exist_ok=True)
-        judge = Judge(self.args.mnist, self.args.cache, self.args.epochs, self.args.least_accuracy)
-        beside = judge.about(self.args.samples, self.args.data)
+        beside = judge_of(self.args).about(self.args.samples, self.args.data)
         notes = {name: peer.note for name, peer in self.peers.items()}
         found = {"written_by": about(), "samples": self.args.samples, **beside, "about": notes, "rows": rows}
         write_json(out, {**found, "verdict": verdict(rows)})
@@ -235,6 +248,16 @@ class Race:
         return f"{training:.0f} min of training and {drawing:.0f} min of drawing the peers' samples; ours come on top"
 
 
+def exactly(minutes: float) -> str:
+    """A name that no other number of minutes has."""
+    return f"{minutes:g}" if float(f"{minutes:g}") == minutes else repr(minutes)
+
+
+def budgets(text: str) -> list[float]:
+    """For add_argument(type=...): different numbers above 0, rising."""
+    return sorted({amount(part) for part in text.split(",")})
+
+
 def _seconds_a_call(contestant: contestants.Contestant) -> float:
     """For one image."""
     net, x, i = contestant.make(1), torch.randn(CHUNK, 1, 28, 28), torch.full((CHUNK,), 500)
@@ -248,24 +271,27 @@ def _seconds_a_call(contestant: contestants.Contestant) -> float:
 def main() -> None:
     ask = parser(__doc__)
     options(ask)
-    numbers = lambda text: sorted(float(part) for part in text.split(","))  # noqa: E731
-    ask.add_argument("--minutes", type=numbers, default=[1.0, 2.0, 4.0, 8.0], help="budgets (default: 1,2,4,8)")
+    ask.add_argument("--minutes", type=budgets, default=[1.0, 2.0, 4.0, 8.0], help="budgets (default: 1,2,4,8)")
     ask.add_argument("--samples", type=positive, default=1024, help="drawn by each (default: 1024)")
     ask.add_argument("--steps", type=positive, default=50, help="calls of the peers' DDIM (default: 50)")
-    ask.add_argument("--ancestral", type=int, default=512, help="digits that peers draw in 1,000 calls; 0: none")
+    ask.add_argument("--ancestral", type=whole, default=512, help="digits that peers draw in 1,000 calls; 0: none")
     ask.add_argument("--only", type=some_of([OURS, *contestants.CONTESTANTS], ";"), help="names, with ; in between")
     ask.add_argument("--work", type=Path, help="where jobs leave what they found (default: runs/quality)")
     ask.add_argument("--estimate", action="store_true", help="only say how long it would take")
     add_results(ask, "folder for quality.json and pictures", "nets that cost nothing: shows that it runs")
     ask.add_argument("--job", nargs=3, metavar=("KIND", "NAME", "MINUTES"), help=argparse.SUPPRESS)
     args = ask.parse_args()
-    args.least_accuracy = 0.0 if args.tiny else LEAST_ACCURACY
+    settle(args)
+    if args.tiny:
+        args.minutes, args.samples, args.steps, args.ancestral = [TINY_MINUTES], FEWEST, 2, FEWEST
     if not args.work:
-        args.work = Path(tempfile.mkdtemp(prefix="noisette-tiny-")) if args.tiny else Path("runs/quality")
+        args.work = new_folder() if args.tiny else Path("runs/quality")
     if not args.mnist and not args.estimate:
         ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
-    if not args.tiny and min(args.samples, args.ancestral or FEWEST) < FEWEST:
-        ask.error(f"--samples and --ancestral: a distance needs {FEWEST} or more")
+    for n in (args.samples, args.ancestral or args.samples):
+        enough(n)
+    if not args.estimate and not args.job:
+        args.out = results(args) / "quality.json"
     race = Race(args)
     if args.estimate:
         print(race.estimate())
@@ -273,7 +299,6 @@ def main() -> None:
         kind, name, minutes = args.job
         {"train": race.train, "judge": race.judge}[kind](name, float(minutes))
     else:
-        args.out = results(args) / "quality.json"
         race.run()
 
 

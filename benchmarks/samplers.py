@@ -13,14 +13,15 @@ Calls are those of one sample without guidance; Heun's method takes two a step a
 one less where an even one is asked for. Two samplers that take the very same steps are drawn once (see SAME), and so
 are two grids that are the same times.
 
-Ratios are to ddpm with the small variance at the most calls asked for: 1,000-step ancestral sampling. The samples lie
-in the run folder, 72 a file, so a run that was stopped goes on; it says first how long it will take. Written:
-results/samplers.json after every row, and samplers.png.
+Ratios are to ddpm with the small variance at the most calls asked for, or at as many as the run's schedule has steps:
+1,000-step ancestral sampling. The samples lie in the run folder, 72 a file, so a run that was stopped goes on (--tiny
+leaves its few there too); it says first how long it will take. Written: results/samplers.json after every row, and
+samplers.png.
 
 The best of many rows was lucky with its seeds too. --confirm draws one way, named as a row is printed, and ancestral
 sampling again from seeds that chose nothing, and gives their ratio with a 95 % interval by the jackknife over blocks of
-seeds, left out of both at once: the two ways draw from the same noise, so their errors largely cancel. Written to
-results/samplers-confirm.json.
+seeds, left out of both at once: the two ways draw from the same noise, so their errors largely cancel. It becomes a
+row of results/samplers-confirm.json, beside those of other ways, weights, seeds and numbers of samples.
 
 A Fréchet distance of N samples is too high by about b / N, with nearly the same b for both ways, so a ratio of two lies
 nearer to 1 than that of endless samples: (a + b/N) / (c + b/N). A ratio of 1.0 stays, one of 1.3 seems less; look at it
@@ -40,8 +41,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from command import add_results, ends_in_one_line, parser, positive, results
-from digits_quality import LEAST_ACCURACY, Judge, images, options
+from command import add_results, ends_in_one_line, parser, positive, results, whole
+from digit_reader import images
+from digits_quality import Judge, enough, judge_of, options, real_digits, run_of_digits, settle
+from kept import rows_of
 from machine import Watch, about
 from numpy.typing import NDArray
 
@@ -50,7 +53,6 @@ from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.files import write_json
-from noisette.experiment.runs import Run
 from noisette.metrics.distances import frechet_of_moments, moments
 from noisette.tasks import shards
 
@@ -99,6 +101,13 @@ def steps_of(sampler: str, calls: int) -> int:
     return (calls + 1) // 2 if sampler == "heun" else calls
 
 
+def reference(model: shards.Model, calls: int) -> Way:
+    """What the others are compared with: so many steps, or as many as the schedule has."""
+    named = variants(model.run.config.sample, model.denoiser.learn_variance)
+    steps = min(calls, model.denoiser.schedule.steps or calls)
+    return Way("ddpm, small", named["ddpm, small"].model_copy(update={"steps": steps, "grid": ANCESTRAL_GRID}))
+
+
 def ways(model: shards.Model, calls: Sequence[int], grids_up_to: int, only: Sequence[str]) -> list[Way]:
     """All to be drawn, that which the others are compared with first, then by calls; each list of times once."""
     base, schedule = model.run.config.sample, model.denoiser.schedule
@@ -106,7 +115,7 @@ def ways(model: shards.Model, calls: Sequence[int], grids_up_to: int, only: Sequ
     for name in only:
         if name not in (there := (*named, *SAMPLERS, *SAME.values())):
             raise UserError(f'no sampler "{name}"{nearest(name, there)}')
-    reference = named["ddpm, small"].model_copy(update={"steps": max(calls), "grid": ANCESTRAL_GRID})
+    first = reference(model, max(calls))
     found: dict[tuple[str, tuple[float, ...]], Way] = {}
 
     def add(name: str, settings: SampleConfig) -> None:
@@ -114,7 +123,7 @@ def ways(model: shards.Model, calls: Sequence[int], grids_up_to: int, only: Sequ
             ts = tuple(time_grid(schedule, settings.steps, settings.grid))
             found.setdefault((name, ts), Way(name, settings))
 
-    add("ddpm, small", reference)
+    add(first.name, first.settings)
     for count in sorted(calls):
         for name, settings in named.items():
             if not only or name in only or settings.sampler in only:
@@ -162,9 +171,11 @@ BLOCKS = 32
 
 def chosen(model: shards.Model, text: str, only: int) -> list[Way]:
     """[ancestral sampling with `only` calls, the way that `text` names: "dpmpp_2m, trailing, 20"]. Raises UserError."""
-    base, schedule = model.run.config.sample, model.denoiser.schedule
-    named = variants(base, model.denoiser.learn_variance)
-    *parts, grid, count = (part.strip() for part in text.removesuffix(" calls").split(","))
+    named = variants(model.run.config.sample, model.denoiser.learn_variance)
+    parts = [part.strip() for part in text.removesuffix(" calls").split(",")]
+    if len(parts) < 3:
+        raise UserError(f'--confirm "{text}": it reads as "dpmpp_2m, trailing, 20"')
+    *parts, grid, count = parts
     if (name := ", ".join(parts)) not in named:
         raise UserError(f'--confirm "{text}": no sampler "{name}"{nearest(name, named)}')
     if grid not in GRIDS:
@@ -172,9 +183,9 @@ def chosen(model: shards.Model, text: str, only: int) -> list[Way]:
     if not count.isdecimal() or not int(count):
         raise UserError(f'--confirm "{text}": how many calls? It reads as "dpmpp_2m, trailing, 20"')
     settings = named[name].model_copy(update={"grid": grid, "steps": steps_of(named[name].sampler, int(count))})
-    steps = min(only, schedule.steps or only)
-    ancestral = named["ddpm, small"].model_copy(update={"steps": steps, "grid": ANCESTRAL_GRID})
-    return [Way("ddpm, small", ancestral), Way(name, settings)]
+    with build.as_user_errors(f'--confirm "{text}"'):
+        time_grid(model.denoiser.schedule, settings.steps, grid)
+    return [reference(model, only), Way(name, settings)]
 
 
 def paired(
@@ -200,6 +211,15 @@ def paired(
         "distances": whole.tolist(),
         "distances_corrected": corrected.tolist(),
     }
+
+
+SAID = ("run", "ways", "samples", "seed")
+"""What tells two rows of samplers-confirm.json apart."""
+
+
+def confirmed(path: Path) -> list[dict[str, Any]]:
+    """The rows that are there. Raises UserError for a damaged file."""
+    return list(rows_of(path, {"rows": SAID}).get("rows", []))
 
 
 def confirm(model: shards.Model, judge: Judge, pair: Sequence[Way], n: int, seed: int) -> dict[str, Any]:
@@ -268,7 +288,7 @@ def main() -> None:
     options(ask)
     ask.add_argument("--samples", type=positive, default=1024, help="drawn in every way (default: 1024)")
     ask.add_argument("--calls", type=lambda text: [positive(part) for part in text.split(",")], default=list(CALLS))
-    ask.add_argument("--grids-up-to", type=int, default=50, help="calls up to which other grids are tried")
+    ask.add_argument("--grids-up-to", type=whole, default=50, help="calls up to which other grids are tried")
     ask.add_argument("--only", type=lambda text: text.split(";"), default=[], help="samplers, separated by ;")
     ask.add_argument("--confirm", metavar="WAY", help='measure this one on other seeds: "dpmpp_2m, trailing, 20"')
     ask.add_argument("--seed", type=positive, default=1_000_000, help="the first for --confirm (default: 1,000,000)")
@@ -276,10 +296,18 @@ def main() -> None:
     add_results(ask, "folder for samplers.json and samplers.png", "few calls, any reader: shows that it runs")
     ask.add_argument("--estimate", action="store_true", help="only say how long it would take")
     args = ask.parse_args()
-    watch = Watch(0.3)
+    settle(args)
     calls, n = ([2, 3], 100) if args.tiny else (args.calls, args.samples)
-
-    model = shards.Model.open(Run.open(args.run), args.weights)
+    enough(n)
+    if not args.mnist and not args.estimate:
+        ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
+    out = None if args.estimate else results(args)
+    if out and args.confirm:
+        confirmed(out / "samplers-confirm.json")
+    if not args.confirm:
+        real_digits(args.data, n)
+    watch = Watch(0.3)
+    model = shards.Model.open(run_of_digits(args.run), args.weights)
     if args.confirm and args.seed < n:
         raise UserError(f"--seed {args.seed}: these seeds chose the way; take one from {n} up")
     first = args.seed if args.confirm else 0
@@ -287,17 +315,15 @@ def main() -> None:
     calls_left = left(model, todo, n, first)
     rate, minutes = speed(model, model.run.config.sample), calls_left / 60
     print(f"{len(todo)} rows; {calls_left:,} calls at {rate:,.0f} a second: about {minutes / rate:.1f} min", flush=True)
-    if args.estimate:
+    if not out:
         return
-    if not args.mnist:
-        ask.error("--mnist DIR is needed: the folder with MNIST's four idx .gz files")
-    judge = Judge(args.mnist, args.cache, args.epochs, 0.0 if args.tiny else LEAST_ACCURACY)
-    out = results(args)
+    judge = judge_of(args)
     run = {"checkpoint": model.step, "weights": model.weights, "hash": model.hash}
-    out.mkdir(parents=True, exist_ok=True)
     if args.confirm:
-        found = confirm(model, judge, todo, n, first)
-        write_json(out / "samplers-confirm.json", {"machine": {**about(), **watch.told()}, "run": run, **found})
+        found = {"run": run, **confirm(model, judge, todo, n, first)}
+        path = out / "samplers-confirm.json"
+        others = [row for row in confirmed(path) if any(row.get(key) != found[key] for key in SAID)]
+        write_json(path, {"rows": [*others, {"machine": {**about(), **watch.told()}, **found}]})
         said = f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f})"
         print(f"{args.confirm} over ancestral: {said}; without bias {found['ratio_corrected']:.3f}")
         return

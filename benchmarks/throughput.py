@@ -16,7 +16,7 @@ import math
 import time
 from typing import Any
 
-from command import add_data, add_results, add_sizes, ends_in_one_line, parser, positive, results
+from command import add_data, add_results, add_sizes, amount, ends_in_one_line, parser, positive, results
 from machine import Watch, median, save
 from ours import Noisette
 from peers import DiffusersBf16, Peer
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser(__doc__)
     add_sizes(options)
     options.add_argument("--rounds", type=positive, default=7)
-    options.add_argument("--seconds", type=float, default=4.0, help="of one project's turn")
+    options.add_argument("--seconds", type=amount, default=4.0, help="of one project's turn")
     add_data(options)
     add_results(options, "folder for throughput.json")
     args = options.parse_args(arguments)

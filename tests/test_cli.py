@@ -53,8 +53,14 @@ def test_bad_input_is_one_line_and_exit_2(
         (["train", "digitz", *out], 'did you mean "digits"'),
         (["train", squares, "--steps", "0", *out], "train.steps"),
         (["train", squares, "--steps", "x", *out], "--steps"),
+        (["train", squares, "--steps", "1.5", *out], "--steps: 1.5 is no whole number"),
+        (["sample", trained.path, "-n", "2.0"], "-n: 2.0 is no whole number"),
+        (["study", "schedules", "--seeds=1.5", *out], "--seeds: 1.5 is no whole number"),
         (["train", squares, "--minutes", "-1", *out], "train.minutes"),
         (["train", squares, "--minutes", "1", "--steps", "5", *out], "one budget"),
+        (["train", squares, "--steps", "5", "--train.images", "3", *out], "one budget, not images and steps"),
+        (["train", squares, "--train.device", "hpu", *out], 'no device "hpu"'),
+        (["check", squares, "--minutes", "1e307"], "train.minutes"),
         (["train", squares, "--optim.lrr", "1", *out], 'did you mean "optim.lr"'),
         (["train", squares, "--optm.lr", "1", *out], "optim.lr"),
         (["train", squares, "--stepz", "1", *out], "--steps"),
@@ -159,6 +165,9 @@ def test_demo_shows_a_finished_one_and_resumes_an_interrupted_one(
     assert (first.path / "report.html").stat().st_mtime_ns == stamp
     run("demo", "--fresh", "--train.steps", 4, *flags())
     assert Path("runs/demo-old-1/report.html").is_file() and Run.open("runs/demo").finished
+    capsys.readouterr()
+    refused([(["demo", "--fresh", "--optim.lr", "-1"], "optim.lr")], capsys)
+    assert not Path("runs/demo-old-2").exists() and Run.open("runs/demo").finished
     again = Run.open("runs/demo")
     again.update_meta(state="training")  # as a kill -9 leaves it
     for checkpoint in again.checkpoints()[1:]:

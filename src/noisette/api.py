@@ -275,8 +275,9 @@ def compare(*given: Run | str | Path, out: str | Path | None = None, pdf: bool =
 class Study:
     """A study's folder: `path`, what was found, and its pages. print() gives the findings."""
 
-    def __init__(self, folder: _jobs.Folder):
-        self._folder = folder
+    def __init__(self, folder: str | Path | _jobs.Folder):
+        self._folder = folder if isinstance(folder, _jobs.Folder) else _jobs.Folder(Path(folder))
+        self._folder.read()  # raises UserError where there is none
 
     def __repr__(self) -> str:
         return f"Study({str(self.path)!r})"
@@ -322,7 +323,7 @@ class Study:
 
 
 def study(
-    what: str,
+    what: str | Path,
     *,
     data: str | Path | Sequence[str | Path] = (),
     budget: str | None = None,
@@ -354,7 +355,7 @@ def study(
 
     sources = [data] if isinstance(data, str | Path) else list(data)
     folder, wanted = study_start.asked(
-        what,
+        str(what),
         data=[str(source) for source in sources],
         budget=budget,
         seeds=seeds,

@@ -102,11 +102,23 @@ import contextlib, importlib, io, sys
 told = [
     ("run", ["--only", "x"]), ("throughput", ["--sizes", "30"]), ("breakdown", ["--peer", "x"]),
     ("throughput", ["--sizes", "32", "--data32", "/none.npz"]), ("curves", ["--only", "x"]),
-    ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]),
-    ("quality", []), ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
+    ("calls", ["--rounds", "0"]), ("memory", ["--sizes", ""]), ("quality", ["--only", "x"]), ("quality", []),
+    ("gpu", ["--parts", "x"]), ("gpu", ["--limit", "0"]), ("gpu", ["--parts", "curve"]),
     ("digits_quality", ["/none", "--mnist", "/none"]), ("samplers", ["/none"]),
+    ("throughput", ["--tiny", "--out", "/file"]), ("calls", ["--tiny", "--out", "/file/under"]),
+    ("throughput", ["--seconds", "nan"], "--seconds"), ("calls", ["--seconds", "inf"]),
+    ("calls", ["--seconds", "-1"]), ("memory", ["--million", "-5"], "--million"),
+    ("memory", ["--million", "5"], "--million"), ("gpu", ["--limit", "nan"]), ("gpu", ["--limit", "1e300"]),
+    ("gpu", ["--minutes", "0"], "--minutes"), ("quality", ["--minutes", "1,abc"], "--minutes"),
+    ("quality", ["--minutes", "-1"], "--minutes"), ("quality", ["--ancestral", "-1"], "--ancestral"),
+    ("quality", ["--samples", "20", "--estimate"]), ("digits_quality", ["/file", "--mnist", "/none"]),
+    ("digits_quality", ["/file", "--mnist", "/none", "-n", "0"], "-n"),
+    ("digits_quality", ["/file", "--mnist", "/none", "--epochs", "0"], "--epochs"),
+    ("digits_quality", ["/file", "--mnist", "/none", "--out", "/none/none"], "--out"),
+    ("samplers", ["/none", "--mnist", "/none", "--samples", "99"], "99 samples"),
+    ("samplers", ["/none", "--grids-up-to", "-1"], "--grids-up-to"),
 ]
-for name, arguments in told:
+for name, arguments, *word in told:
     sys.argv = [f"{name}.py", *arguments]
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
@@ -115,13 +127,31 @@ for name, arguments in told:
             code = 0
         except SystemExit as ended:
             code = ended.code
-    assert code == 2 and said.getvalue().count("\\n") == 1 and said.getvalue().startswith(f"{name}: "), (
-        name, arguments, code, said.getvalue())
+    line = said.getvalue()
+    assert code == 2 and line.count("\\n") == 1 and line.startswith(f"{name}: "), (name, arguments, code, line)
+    assert all(part in line for part in word), (arguments, line)
 """
 
 
 def test_mistakes_end_in_one_line(tmp_path: Path) -> None:
-    bench("-c", MISTAKES.replace("/none", str(tmp_path / "none")))
+    (tmp_path / "file").touch()
+    bench("-c", MISTAKES.replace("/none", str(tmp_path / "none")).replace("/file", str(tmp_path / "file")))
+
+
+def test_what_the_system_refuses_and_an_interruption_are_one_line() -> None:
+    code = (
+        "import contextlib, io, command\n"
+        "def fails(error):\n"
+        "    raise error\n"
+        "for error in (FileNotFoundError(2, 'Not there', 'x'), KeyboardInterrupt()):\n"
+        "    said = io.StringIO()\n"
+        "    try:\n"
+        "        with contextlib.redirect_stderr(said):\n"
+        "            command.ends_in_one_line(fails)(error)\n"
+        "    except SystemExit as ended:\n"
+        "        print(ended.code, said.getvalue(), end='')"
+    )
+    assert bench("-c", code) == "2 -c: x: Not there\n130 -c: interrupted\n"
 
 
 MEMORY = """

@@ -8,9 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import digit_toys  # noqa: F401 - says where the benchmarks lie
+import gpu_speed
 import numpy as np
 import pytest
 from PIL import Image
+
+from noisette.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 ABSENT = ("matplotlib", "rich", "jinja2", "cyclopts", "diffusers", "torchvision")
@@ -57,7 +61,8 @@ def test_training_and_sampling_are_measured_in_every_way_without_compiling(out: 
         for row in rows:
             low, high = row["spread"]
             assert 0 < low <= row["images_per_second"] <= high
-            assert row["share_of_peak"] == pytest.approx(row["tflops"] / found["peak"]["tflops"], abs=0.01)
+            peak = found["peak"]["tflops"]  # to three digits, as the rows': few on a busy machine
+            assert row["share_of_peak"] == pytest.approx(row["tflops"] / peak, abs=0.01 + 0.001 / peak)
     assert all(row["stages"]["passes"] > 0 for row in found["training"])
 
 
@@ -82,9 +87,30 @@ def test_what_is_there_is_not_measured_again_and_a_limit_ends_it(out: Path, tmp_
     after = read(tmp_path)
     assert after["training"][:-1] == before["training"], "kept, and measured once more with this code"
     assert after["sampling"][:-1] == before["sampling"][1:] and "error" not in after["sampling"][-1]
-    ended = gpu("--tiny", "--out", tmp_path, "--parts", "peak", "--limit", 0.001)
+    assert after["peak"] == before["peak"]
+    curve = ("--tiny", "--out", tmp_path, "--parts", "curve", "--cifar", out.parent / "cifar.npz")
+    ended = gpu(*curve)
+    assert ended.returncode == 0 and not ended.stdout, "a finished curve stays"
+    assert read(tmp_path)["curve"] == before["curve"]
+    ended = gpu(*curve, "--points", 1, "--limit", 0.001)
     assert ended.returncode == 0 and "limit of 0.001 s" in ended.stdout, ended.stderr
-    assert read(tmp_path)["curve"] == read(out)["curve"]
+    assert read(tmp_path)["curve"] == before["curve"], "until there is a row of another"
+
+
+def test_a_wrong_setting_is_told_before_anything_is_measured(out: Path, tmp_path: Path) -> None:
+    ended = gpu("--tiny", "--out", tmp_path, "--cifar", out.parent / "cifar.npz", "--set", "net.nrom=rms")
+    assert ended.returncode == 2 and ended.stderr.startswith('gpu: unknown key "net.nrom"'), ended.stderr
+    assert not (tmp_path / "gpu.json").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ("{", "[]", "null", '{"training": [{"key": 1}]}', '{"sampling": {}}', '{"peak": {}}', '{"curve": []}')
+)
+def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "gpu.json").write_text(text)
+    with pytest.raises(UserError, match=r"gpu\.json is damaged: move it away"):
+        gpu_speed.Results(tmp_path, 1.0, True)
+    assert (tmp_path / "gpu.json").read_text() == text
 
 
 def test_a_wrong_file_is_one_line(tmp_path: Path) -> None:

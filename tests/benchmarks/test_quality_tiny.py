@@ -11,8 +11,12 @@ import torch
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
 import contestants  # noqa: E402
+import digits_quality  # noqa: E402
 import quality  # noqa: E402
+from digit_reader import trained  # noqa: E402
 from digits_quality import Judge  # noqa: E402
+
+from noisette.errors import UserError  # noqa: E402
 
 PLAIN, OURS = "plain script", contestants.OURS
 
@@ -31,7 +35,14 @@ def judge(files):
 
 def arguments(files, **changes):
     folder, mnist, data = files
-    given = {"mnist": mnist, "data": str(data), "cache": folder / "cache", "epochs": 8, "minutes": [0.05, 0.06]}
+    given = {
+        "mnist": mnist,
+        "data": str(data),
+        "cache": folder / "cache",
+        "epochs": 8,
+        "most": None,
+        "minutes": [0.05, 0.06],
+    }
     given |= {"samples": 100, "steps": 2, "only": [OURS, PLAIN], "work": folder / "work", "tiny": True}
     given |= {"ancestral": 100, "out": folder / "quality.json", "least_accuracy": 0.9}
     return argparse.Namespace(**{**given, **changes})
@@ -47,6 +58,48 @@ def test_the_judge_tells_digits_from_noise(files, judge):
     assert about["real"] < 0.2 * noise["frechet"] and about["reader_accuracy"] == judge.accuracy
 
 
+def test_a_reader_is_of_its_training_files_and_trained_anew_where_it_cannot_be_read(files, tmp_path):
+    mnist = digit_toys.write_mnist(tmp_path / "mnist", test=100)
+    cache = tmp_path / "cache"
+    first = trained(mnist, cache, 1)
+    (kept,) = cache.iterdir()
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:1000])
+    again = trained(mnist, cache, 1)
+    assert kept.read_bytes() == whole
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.state_dict().items())
+    trained(digit_toys.write_mnist(tmp_path / "other", train=300), cache, 1)
+    trained(mnist, cache, 1, most=300)
+    assert len(list(cache.iterdir())) == 3, "other images, another reader"
+    (mnist / "train-labels-idx1-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match=r"train-labels-idx1-ubyte\.gz: it cannot be read"):
+        trained(mnist, cache, 1)
+    (mnist / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match="no train-images"):
+        Judge(mnist, cache, 1, 0.0)
+
+
+def test_files_of_samples_that_will_not_do(tmp_path):
+    x = np.zeros((120, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "good.npz", x=x, labels=np.zeros(120))
+    np.savez(tmp_path / "other.npz", y=x)
+    np.savez(tmp_path / "plain.npz", x=x)
+    np.savez(tmp_path / "shape.npz", x=x[:, :20], labels=np.zeros(120))
+    np.savez(tmp_path / "short.npz", x=x, labels=np.zeros(7))
+    np.save(tmp_path / "array.npy", x)
+    (tmp_path / "text.npz").write_text("no zip")
+    (tmp_path / "empty.npz").touch()
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "good.npz").read_bytes()[:5000])
+    assert len(digits_quality.drawn_digits(tmp_path / "good.npz", True)[1]) == 120
+    for name, why in (
+        ("none.npz", "no such"), ("other.npz", "no `x`"), ("plain.npz", "no `labels`"), ("shape.npz", "not uint8"),
+        ("short.npz", "labels are"), ("array.npy", "cannot be read"), ("text.npz", "cannot be read"),
+        ("empty.npz", "cannot be read"), ("cut.npz", "cannot be read"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=why):
+            digits_quality.drawn_digits(tmp_path / name, True)
+
+
 def test_a_race_from_start_to_finish(files):
     race = quality.Race(arguments(files))
     race.work.mkdir()
@@ -57,6 +110,11 @@ def test_a_race_from_start_to_finish(files):
     for kind, name, minutes in jobs:
         getattr(race, kind)(name, minutes)
     assert race.jobs() == [], "what is done is not done again"
+    judged = race.judged(PLAIN, 0.06)
+    whole = judged.read_text()
+    judged.write_text(whole[:-9])
+    assert race.jobs() == [("judge", PLAIN, 0.06)], "a damaged one is"
+    judged.write_text(whole)
     race.write()
     found = json.loads(race.args.out.read_text())
     assert [(row["contestant"], row["minutes"], row["sampling"]) for row in found["rows"]] == [
@@ -87,6 +145,15 @@ def test_other_settings_are_other_jobs(files):
     assert real[0] != ours and real[2] != peers
     for other in reader:
         assert other[0] == ours and other[2] == peers and other[1] != judged and other[3] != peers_judged
+
+
+def test_budgets_that_print_alike_are_two_and_more_samples_than_digits_are_refused(files):
+    near = quality.budgets("1,2.0000001,2,1")
+    assert near == [1, 2, 2.0000001] and [float(quality.exactly(m)) for m in near] == near
+    race = quality.Race(arguments(files, minutes=near))
+    assert len({race.trained(PLAIN, m) for m in near}) == 3 and quality.exactly(8.0) == "8"
+    with pytest.raises(UserError, match="201 samples, but only 200 real digits"):
+        quality.Race(arguments(files, samples=201))
 
 
 def test_the_verdict_needs_more_than_both_intervals():

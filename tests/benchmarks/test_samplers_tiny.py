@@ -42,6 +42,17 @@ def test_every_registered_sampler_has_its_rows(run):
         samplers.ways(model, [6], 0, ["hein"])
 
 
+def test_all_are_held_against_as_many_steps_as_the_schedule_has(run):
+    """This one has 6; more calls were asked for, as of a run with T=250 when nothing is said."""
+    model = shards.Model.open(run)
+    first = samplers.ways(model, [2, 20], 0, [])[0]
+    assert (first.name, first.calls, first.settings.grid) == ("ddpm, small", 6, "trailing")
+    assert first == samplers.chosen(model, "dpmpp_2m, trailing, 2", 20)[0]
+    for wrong in ("dpmpp_2m", "", "ddim, eta 0, trailing", "ddim, eta 0, trailing, 20"):
+        with pytest.raises(UserError, match="--confirm"):
+            samplers.chosen(model, wrong, 20)
+
+
 @pytest.mark.parametrize("clip", ("static", "none"))
 def test_shared_rows_take_the_same_steps(run, clip):
     """Why SAME may speak for another: the very pictures, from the run's own net, but for a grey level of rounding."""
@@ -92,10 +103,18 @@ def test_a_chosen_way_is_confirmed_on_other_seeds(run, tmp_path, monkeypatch, ca
     command += ["--data", str(run.config.data.source), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [*command, "--confirm", "dpmpp_2m, trailing, 2", "--seed", "5000"])
     samplers.main()
-    found = json.loads((tmp_path / "samplers-confirm.json").read_text())
+    path = tmp_path / "samplers-confirm.json"
+    (found,) = json.loads(path.read_text())["rows"]
     assert found["low"] < found["ratio"] < found["high"] and found["seed"] == 5000
     assert [way["name"] for way in found["ways"]] == ["ddpm, small", "dpmpp_2m"]
     assert f"{found['ratio']:.3f}" in capsys.readouterr().out
+    path.write_text(json.dumps(found))  # as it was when it held but one
+    for way in ("dpmpp_2m, trailing, 2", "heun, trailing, 3"):
+        monkeypatch.setattr(sys, "argv", [*command, "--confirm", way, "--seed", "5000"])
+        samplers.main()
+    rows = json.loads(path.read_text())["rows"]
+    assert [row["ways"][1]["name"] for row in rows] == ["dpmpp_2m", "heun"], "one again, one more"
+    assert rows[0]["distances"] == found["distances"]
     for wrong in (["--confirm", "dpmpp_2m, sideways, 2"], ["--confirm", "dpmpp_2m, trailing, 2", "--seed", "7"]):
         monkeypatch.setattr(sys, "argv", [*command, *wrong])
         with pytest.raises(SystemExit, match="2"):

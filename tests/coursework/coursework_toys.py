@@ -1,6 +1,8 @@
-"""Small nets for the facades, and the tables of DDPM written out in numpy."""
+"""Small nets for the facades, DDPM as a student writes it, and its tables written out in numpy."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -23,6 +25,80 @@ class Small(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         assert t.dtype == torch.int64 and t.shape == (len(x),)
         return torch.tanh(self.conv(x)) * (1 + torch.cos(t.to(x.dtype) / 7))[:, None, None, None]
+
+
+class Net(nn.Module):
+    """A small net that hears t: it scales and shifts the features."""
+
+    def __init__(self, image_size: int = 28, channels: int = 1):
+        super().__init__()
+        self.embed = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, 16))
+        self.first, self.last = nn.Conv2d(channels, 16, 3, padding=1), nn.Conv2d(16, channels, 3, padding=1)
+
+    def told(self, t: Tensor) -> Tensor:
+        angle = t.float() * (math.pi / 1000)
+        return self.embed(torch.stack([angle.cos(), angle.sin()], dim=1))[:, :, None, None]
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.last(torch.nn.functional.silu(self.first(x) * (1 + self.told(t))))
+
+
+class Right:
+    """DDPM as a student writes it."""
+
+    shown = True  # whether its tables can be read from outside
+    net = Net
+
+    def __init__(self, image_size: int = 28, channels: int = 1):
+        self._betas = self.table()
+        self._bars = torch.cumprod(1 - self._betas, 0)
+        if self.shown:
+            self.betas, self.alpha_bars = self._betas, self._bars
+        self.model = self.net(image_size, channels)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=5e-3)
+
+    def table(self) -> Tensor:
+        return torch.linspace(1e-4, 0.02, 1000)
+
+    def amounts(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self._bars[t].sqrt(), (1 - self._bars[t]).sqrt()
+
+    def draw(self, x: Tensor) -> Tensor:
+        return torch.randn_like(x)
+
+    def add_noise(self, x: Tensor, t: Tensor):
+        noise = self.draw(x)
+        a, b = (value[:, None, None, None] for value in self.amounts(t))
+        return a * x + b * noise, noise
+
+    def draw_t(self, x: Tensor) -> Tensor:
+        return torch.randint(0, 1000, (len(x),))
+
+    def tells(self, t: Tensor) -> Tensor:
+        return t
+
+    def shows(self, x: Tensor, noisy: Tensor) -> Tensor:
+        return noisy
+
+    def distance(self, said: Tensor, noise: Tensor) -> Tensor:
+        return (said - noise).square().mean()
+
+    def loss(self, x: Tensor) -> Tensor:
+        t = self.draw_t(x)
+        noisy, noise = self.add_noise(x, t)
+        return self.distance(self.model(self.shows(x, noisy), self.tells(t)), noise)
+
+    def train_step(self, x: Tensor):
+        loss = self.loss(x)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+
+def hidden(implementation: type[Right]) -> type[Right]:
+    """The same without a table that anyone could read."""
+    return type(f"Hidden{implementation.__name__}", (implementation,), {"shown": False})
 
 
 def linear_betas(T: int, scale: float = 1.0) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,30 @@ def test_some_classes_and_sizes(squares):
         DiffusionDataset(squares, classes=[2])
     with pytest.raises(UserError, match='no setting "colour"; did you mean "color"'):
         DiffusionDataset(squares, colour="rgb")
+
+
+@pytest.mark.parametrize(("classes", "names"), [("1", ("1",)), (1, ("1",)), ([1, "0"], ("1", "0")), ((), ("0", "1"))])
+def test_one_class_needs_no_list(squares, classes, names):
+    assert DiffusionDataset(squares, classes=classes).classes == names
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"classes": "10"}, 'no class "10"'),  # not the classes 1 and 0
+        ({"held_out": True, "share": 0}, "no image is held out with share=0: give another share"),
+        ({"per_class": 1.5}, "per_class must be a whole number, not 1.5"),
+        ({"image_size": "28"}, "image_size must be a whole number, not '28'"),
+    ],
+)
+def test_settings_of_the_data_that_cannot_be(squares, settings, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        DiffusionDataset(squares, **settings)
+
+
+def test_a_batch_has_at_least_one_image(squares):
+    with pytest.raises(UserError, match="batch_size must be at least 1, not 0"):
+        DiffusionDataset(squares).loader(0)
 
 
 def test_one_digit_and_two_of_real_ones():

@@ -117,3 +117,7 @@ def test_few_steps_are_warned_of():
     np.testing.assert_allclose(found.beta, linear_betas(100, 10.0), rtol=1e-6)
     with pytest.raises(UserError, match="T must lie in"):
         DenoiseDiffusion(Small(), 1)
+    with pytest.raises(UserError, match=r"T must be a whole number, not 10\.0"):
+        DenoiseDiffusion(Small(), 10.0)
+    with pytest.raises(UserError, match='no device "gpu"'):
+        DenoiseDiffusion(Small(), device="gpu")

@@ -45,6 +45,15 @@ def test_another_epsilon():
         MNISTDiffusion._cosine_variance_schedule(1)
 
 
+def test_settings_that_cannot_be():
+    with pytest.raises(UserError, match=r"timesteps must be a whole number, not 20\.0"):
+        MNISTDiffusion(8, 1, 20.0, width=8, groups=4, head_dim=8)
+    with pytest.raises(UserError, match="always learns its variance: leave it out"):
+        MNISTDiffusion(8, 1, 20, learn_variance=False)
+    with pytest.raises(UserError, match=r"must be a whole number, not 1\.5"):
+        small().sampling(1, every=1.5)
+
+
 def test_forward_noises_each_sample_at_a_t_of_its_own():
     model, x, noise = small().double(), randn(6, 1, 8, 8), randn(6, 1, 8, 8, seed=1)
     t = model.chain.draw(6, generator(3))

@@ -71,6 +71,38 @@ def test_the_model_takes_the_settings_of_the_net():
         DiffusionModel(activation="sillu")
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"image_size": 0}, "image_size must be at least 1, not 0"),
+        ({"image_size": -3}, "image_size must be at least 1, not -3"),
+        ({"image_size": 28.5}, "image_size must be a whole number, not 28.5"),
+        ({"channels": 0}, "channels must be at least 1, not 0"),
+        ({"channels": True}, "channels must be a whole number, not True"),
+    ],
+)
+@pytest.mark.parametrize("facade", [DiffusionModel, DiffusionProcess])
+def test_sizes_that_cannot_be(facade, settings, words):
+    with pytest.raises(UserError, match=words):
+        facade(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"noise_steps": 1000.0}, "the number of steps T must be a whole number, not 1000.0"),
+        ({"noise_steps": "10"}, "the number of steps T must be a whole number, not '10'"),
+        ({"noise_steps": 1}, "T must lie in"),
+        ({"schedule": None}, "schedule must be the name of one, or a schedule, not None"),
+        ({"model": DiffusionModel}, r"model must be a torch\.nn\.Module, an object"),
+        ({"model": lambda x, t: x}, r"model must be a torch\.nn\.Module, an object"),
+    ],
+)
+def test_settings_of_the_process_that_cannot_be(settings, words):
+    with pytest.raises(UserError, match=words):
+        DiffusionProcess(8, **{"model": Small(), "device": "cpu", **settings})
+
+
 # --- tables and noise -----------------------------------------------------------------------------------------------
 
 
@@ -189,6 +221,9 @@ def test_samples_are_those_of_the_core():
 def test_settings_of_the_training_are_looked_at_before_it():
     with pytest.raises(UserError, match="lr: Invalid learning rate"):
         process(lr=-1)
+    for rate in (float("inf"), float("nan"), "fast"):
+        with pytest.raises(UserError, match="lr must be a number, and finite"):
+            process(lr=rate)
     for loss in (l2_loss, torch.nn.functional.mse_loss):
         with pytest.raises(UserError, match="must give one loss for every element"):
             process(loss=loss)
@@ -206,11 +241,16 @@ def test_ddim_and_its_settings():
         ({"stps": 5}, r'unknown key "sample\.stps"; did you mean "sample\.steps"'),
         ({"variance": "learned"}, "has not learned a variance"),
         ({"noise": torch.zeros(2, 1, 4, 4)}, "must have shape"),
+        ({"guidance": 3}, r"sample\.guidance: this model is told no classes"),
+        ({"interval": (0.2, 0.8)}, r"sample\.interval: this model is told no classes"),
     ):
         with pytest.raises(UserError, match=words):
             diffusion.sample(2, **settings)
     with pytest.raises(UserError, match="at least one sample"):
         diffusion.sample(0)
+    with pytest.raises(UserError, match=r"number of samples must be a whole number, not 1\.5"):
+        diffusion.sample(1.5)
+    assert diffusion.sample(1, steps=1, guidance=1).shape == (1, 1, 8, 8)
 
 
 def test_unseeded_samples_follow_the_global_seed():

@@ -76,6 +76,31 @@ def test_a_damaged_entry_is_built_again(folder: Path, own_cache: Path, file: str
     assert cache.read(path.parent.name) is not None
 
 
+def test_a_large_array_without_room_on_the_disk_is_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "LARGE", 1000)
+    assert isinstance(cache.allocate((20, 10, 10, 1), tmp_path, "x.npy"), np.memmap)
+
+    def full(*args: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    x = cache.allocate((20, 10, 10, 1), tmp_path, "y.npy")
+    assert not isinstance(x, np.memmap) and x.shape == (20, 10, 10, 1) and not (tmp_path / "y.npy").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_read_all_the_same(
+    folder: Path, decoded: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = load(DataSpec(str(folder)))
+    count = len(decoded)
+    able = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and able(path, mode))
+    assert load(DataSpec(str(folder))).fingerprint == first.fingerprint and len(decoded) == count
+    assert (load(DataSpec(str(folder), image_size=4)).x.shape[1], len(decoded)) == (4, 2 * count)
+
+
 @pytest.mark.parametrize("where", ["/proc/nowhere", "file"])
 def test_no_cache_folder(where: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()

@@ -4,6 +4,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from noisette.errors import UserError
 from noisette.experiment import build, recipes
@@ -117,7 +118,41 @@ def test_a_recipe_may_differ_without_labels(tmp_path: Path) -> None:
 def test_your_own_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_losses.py").write_text("def quartic(x, y):\n    return (x - y) ** 4\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert build.distance("my_losses:quartic")(3, 1) == 16
+    assert float(build.distance("my_losses:quartic")(torch.tensor(3.0), torch.tensor(1.0))) == 16
     for wrong in ("my_losses:cubic", "no_such_module:f", "l3"):
         with pytest.raises(UserError):
             build.distance(wrong)
+    (tmp_path / "a_script.py").write_text("import sys\nsys.exit()\n")
+    with pytest.raises(UserError, match="SystemExit"):
+        build.distance("a_script:main")
+
+
+BAD = {
+    "detached": ("(x - y).square().detach()", "no net can learn from"),
+    "constant": ("torch.ones_like(x)", "no net can learn from"),
+    "bools": ("(x - y).abs() > 1", "real numbers, not bool"),
+    "ints": ("(x - y).round().long()", "real numbers, not int64"),
+    "complex": ("torch.complex(x - y, x)", "real numbers, not complex64"),
+    "array": ("(x.detach().numpy() - y.numpy()) ** 2", "gave a ndarray"),
+    "mean": ("((x - y) ** 2).mean()", "one loss for every element"),
+    "shrinks": ("(x - y) ** 2 if x.shape[-1] == 3 else (x - y).mean()", r"one loss .* \(4, 3, 8, 8\)"),
+    "only_two": ("(x[:2] - y[:2] + x[2:].sum()) ** 2 if 2 % len(x) else 1 / 0", "fails .* ZeroDivisionError"),
+    "script": ("exit()", "fails .* SystemExit"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_distance_that_no_net_can_learn_from(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, says = BAD[name]
+    (tmp_path / f"bad_{name}.py").write_text(f"import torch\n\n\ndef f(x, y):\n    return {code}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    where = f"bad_{name}:f"
+    with pytest.raises(build.DistanceError, match=says) as error:
+        build.try_distance(where, build.distance(where), (4, 3, 8, 8))
+    assert where in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_net_too_large_for_any_memory() -> None:
+    config = parse({"net": {"channels": 10**9}}, "settings")
+    with pytest.raises(UserError, match="too large to be built"):
+        build.learning(config, Shape(1, 8, 8))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,18 @@ def test_settings_without_time_are_left_out() -> None:
         settings(small(budgets={"quick": {"train": {"steps": 5}, "leave_out": ["*"]}}))
 
 
+def test_settings_of_any_label_find_their_runs_again() -> None:
+    values = [
+        {"label": label, "settings": {"schedule.T": k}} for k, label in enumerate(("(2) big", "α 0.5", "线性"), 5)
+    ]
+    values.append({"label": "余弦" * 200, "settings": {"schedule.T": 9}})
+    earlier = small(factors=[{"label": "T", "values": values}])
+    names = [setting.trained for setting in settings(earlier)]
+    assert len({*names}) == 4 and all(name and name.isascii() and len(name) < 120 for name in names)
+    made = going_on(studies.known()["best-of"], Path("earlier"), earlier, settings(earlier))
+    assert [setting.trained for setting in settings(made)] == names
+
+
 def test_two_settings_never_share_a_folder() -> None:
     values = [{"label": "a b", "settings": {"schedule.T": 5}}, {"label": "a-b", "settings": {"schedule.T": 6}}]
     with pytest.raises(UserError, match="share the folder"):
@@ -176,6 +189,11 @@ def test_data_to_compare() -> None:
     found = studies.chosen(study, data=["digits", "some/photos/"])
     assert [s.label for s in settings(found)] == ["digits", "photos"]
     assert settings(found)[1].settings["data"]["source"] == "some/photos/"
+    found = studies.chosen(study, data=["a/train", "b/train/"])
+    assert [s.label for s in settings(found)] == ["a/train", "b/train"]
+    assert settings(studies.chosen(study, data=[".", "digits"]))[0].label == Path.cwd().name
+    with pytest.raises(UserError, match="one label"):
+        studies.chosen(study, data=["digits", "digits"])
     with pytest.raises(UserError, match="twice or more"):
         studies.chosen(study, data=["digits"])
     with pytest.raises(UserError, match="given once"):
@@ -185,6 +203,7 @@ def test_data_to_compare() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        ({"version": 99}, "version 99.*upgrade"),
         ({"titel": "x"}, 'unknown key "titel"; did you mean "title"'),
         ({"factors": [{"label": "T", "vlaues": [1]}]}, "factors.0"),
         ({"budgets": {"quick": {"train": {"steps": 5}, "seed": 1}}}, 'did you mean "seeds"'),
@@ -253,7 +272,9 @@ def test_a_way_needs_a_sampler_and_steps() -> None:
 def test_a_folder_goes_on_with_its_study_and_refuses_another(tmp_path: Path) -> None:
     place = Folder(tmp_path / "study")
     study = studies.chosen(small())
-    assert place.settle(study) == study == place.read()
+    assert place.settle(studies.chosen(small(measure=["kid"]))) != study
+    assert place.settle(study) == study == place.read()  # a mistake may be mended until a run has begun
+    (place.path / "runs" / "T-10-seed-0").mkdir(parents=True)
     assert place.settle(studies.chosen(small(), seeds=5)).seeds == 5 == place.read().seeds
     assert place.settle(study).seeds == 5  # fewer change nothing
     for other, says in (
@@ -276,10 +297,14 @@ def test_going_on_with_the_fastest(tmp_path: Path) -> None:
     earlier = studies.chosen(small(factors=[*SMALL["factors"], TABLE], recipe="small-grey"))
     study = studies.chosen(studies.known()["best-of"])
     made = going_on(study, tmp_path, earlier, settings(earlier)[1:3])
-    assert made.continues == str(tmp_path) and made.recipe == "small-grey" and made.seeds == 2
+    assert made.continues == str(tmp_path.resolve()) and made.recipe == "small-grey" and made.seeds == 2
     assert [job.name for job in jobs(made)][:2] == ["T-10-raw-seed-0", "T-20-scaled-seed-0"]
     assert jobs(made)[0].settings["train"] == {"images": 60000, "seed": 0}
     shorter = going_on(studies.chosen(study, given={"train": {"steps": 3}}), tmp_path, earlier, settings(earlier)[:2])
     assert jobs(shorter)[0].settings["train"] == {"steps": 3, "seed": 0}
+    assert [s.label for s in settings(made)] == ["T=10, raw", "T=20, scaled"]
+    elsewhere = going_on(study, Path(os.path.relpath(tmp_path)), earlier, settings(earlier)[1:3])
+    assert studies.differences(made, elsewhere) == []
+    assert studies.differences(made, made.model_copy(update={"continues": os.path.relpath(tmp_path)})) == []
     with pytest.raises(UserError, match=r"leave out train\.batch"):
         going_on(studies.chosen(study, given={"train": {"batch": 3}}), tmp_path, earlier, settings(earlier)[:2])

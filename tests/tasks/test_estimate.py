@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from noisette.data import DataSpec, load
 from noisette.experiment import build
 from noisette.experiment.config import Config
 from noisette.tasks import machine, measure, train
-from noisette.tasks.estimate import estimate
+from noisette.tasks.estimate import COPIES, estimate
 from noisette.tasks.measure import Settled, Trial, settle
 from noisette.tasks.trainer import Trainer
 
@@ -50,7 +51,8 @@ def test_an_estimate_of_memory_counts_weights_optimiser_average_and_activations(
     config = config_of(optim__name="adamw")
     weights = sum(p.numel() for p in build.denoiser(config, SHAPE).parameters())
     found = estimate(sure(config), SHAPE, 100, resident=10_000_000)
-    assert found.memory == 10_000_000 + 4 * 5 * weights + 4 * 1000
+    batch = COPIES * 4 * math.prod(SHAPE.x) * config.train.batch
+    assert found.memory == 10_000_000 + 4 * 5 * weights + 4 * 1000 + batch
     muon = estimate(sure(config_of()), SHAPE, 100, resident=10_000_000)
     assert found.memory - 4 * weights < muon.memory < found.memory
 
@@ -107,3 +109,13 @@ def test_a_peak_of_memory_is_that_since_the_last_was_forgotten() -> None:
     after = machine.peak_memory(device)
     assert most is not None and after is not None and most - after > 150 * 2**20
     assert abs(after - machine.resident(device)) < 20 * 2**20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not say what a process holds")
+def test_what_a_process_freed_before_does_not_count() -> None:
+    device = torch.device("cpu")
+    held = [bytearray(2000) for _ in range(100_000)]
+    last, before = held[-1], machine.resident(device)
+    del held  # the C library keeps what lies below the last one
+    machine.forget_peak(device)
+    assert before - machine.resident(device) > 100 * 2**20 and len(last) == 2000

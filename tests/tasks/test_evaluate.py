@@ -285,6 +285,6 @@ def test_a_training_can_look_at_its_samples_now_and_then(source: Path, tmp_path:
 
 
 def test_a_look_needs_enough_images(squares: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="too few for --eval-every"):
+    with pytest.raises(UserError, match="too few for looks at the quality"):
         tiny(squares, tmp_path / "small", train__eval_every=5)
     assert not (tmp_path / "small").exists()

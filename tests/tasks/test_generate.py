@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tiny import tiny
 
 from noisette.diffusion.exact import Gaussian
 from noisette.diffusion.samplers import SAMPLERS
@@ -10,6 +13,7 @@ from noisette.diffusion.schedules import SCHEDULES, make_schedule
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
+from noisette.tasks import compiling
 from noisette.tasks.explain import forward
 from noisette.tasks.generate import CHUNK, generate, noise_of, tile
 
@@ -96,7 +100,11 @@ def test_settings_change_what_they_say(trained: Run) -> None:
         ({"steps": 0}, "sample.steps"),
         ({"eta": -1.0}, "sample.eta"),
         ({"guidance": -1.0}, "sample.guidance"),
-        ({"variance": "huge"}, "unknown variance"),
+        ({"sampler": "ddpm", "variance": "huge"}, "unknown variance"),
+        ({"variance": "large"}, "ddim has no variance: leave it out"),
+        ({"sampler": "dpmpp_2m", "eta": 1.0}, "dpmpp_2m has no eta: leave it out"),
+        ({"sampler": "heun", "grid": "karras", "steps": 2 * 10**9}, "sample.steps"),
+        ({"eta": 1e200}, "sample.eta"),
         ({"sampler": "ddpm", "variance": "learned"}, "not learned a variance"),
         ({"grid": "middle"}, "unknown time grid"),
         ({"weights": "best"}, "unknown weights"),
@@ -107,6 +115,30 @@ def test_wrong_settings_are_told(trained: Run, settings: dict, says: str) -> Non
     with pytest.raises(UserError, match=says) as error:
         generate(trained, **{"n": 2, **settings})
     assert "\n" not in str(error.value)
+
+
+def test_what_is_wrong_is_told_before_the_net_is_compiled(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "worth_compiling", lambda *args: pytest.fail("compiled"))
+    for settings, says in (({"sampler": "ddmp"}, "unknown sampler"), ({"steps": 1001}, "at most 1000")):
+        with pytest.raises(UserError, match=says):
+            generate(trained, 2, **settings)
+
+
+def test_a_compiler_that_fails_is_told_in_one_line(trained: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def fails(*args: object) -> None:
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(compiling, "worth_compiling", fails)
+    with pytest.raises(UserError, match=r"could not be compiled here .*: use --compile off"):
+        generate(trained, 2, compile="on")
+
+
+def test_without_labels_there_is_no_interval_of_guidance(squares: Path, tmp_path: Path) -> None:
+    run = tiny(squares, tmp_path / "run", **{"net.conditional": False})
+    with pytest.raises(UserError, match="nothing to guide by"):
+        generate(run, 2, interval=(0.2, 0.4))
 
 
 def test_progress_counts_to_all(trained: Run) -> None:

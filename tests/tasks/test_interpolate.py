@@ -56,6 +56,12 @@ def test_the_ends_are_the_samples_of_the_two_seeds(trained: Run) -> None:
     assert not np.array_equal(path.x[0], path.x[2])
 
 
+def test_another_sampler_than_the_runs_walks_the_usual_grid(trained: Run) -> None:
+    own = trained.config.sample.model_copy(update={"sampler": "dpmpp_2m_sde", "grid": "karras"})
+    assert between.without_chance(own).grid == "trailing"
+    assert between.without_chance(own.model_copy(update={"sampler": "heun"})).grid == "karras"
+
+
 def test_without_a_class_nothing_is_guided(trained: Run) -> None:
     model, _ = build.trained(trained)
     settings = trained.config.sample.model_copy(update={"guidance": 3.0})

@@ -54,6 +54,7 @@ def test_the_micro_batch_is_the_largest_part_that_fits() -> None:
     assert micro_batch(1000, 128, 10**12) == 128
     assert micro_batch(1000, 128, 1000 * 2 * 40) == 32  # the largest 128 / k that is at most 40
     assert micro_batch(1000, 128, 1) == 1
+    assert micro_batch(10**9, 10**15, 10**6) == 1  # at once, however large
     result, _ = settled(ALL, free=lambda device: 2 * 5 * trial_memory())
     assert result.config.train.micro_batch == 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import evaluations
@@ -19,7 +20,8 @@ from noisette.errors import UserError
 from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, going_on, jobs
 from noisette.experiment.runs import Run
-from noisette.tasks import study, study_measures, study_run, train
+from noisette.metrics.distances import Z
+from noisette.tasks import study, study_measures, study_rows, study_run, train
 from noisette.tasks.trainer import Trainer
 
 
@@ -87,9 +89,9 @@ def test_results_are_read_from_the_run_folders_alone(source: Path, trained: Run,
     assert first.values == {"activation": "silu"} and first.way == "ddim:2" and first.run.name == "silu-seed-0"
     value, half = evaluations.DISTANCES["fid"]
     numbers, expected = first.numbers, value + 0.5 * half
-    assert numbers["fid"] == pytest.approx(expected) and first.errors["fid"] == pytest.approx(half / study.Z)
+    assert numbers["fid"] == pytest.approx(expected) and first.errors["fid"] == pytest.approx(half / Z)
     assert numbers["fid_ratio"] == pytest.approx(expected / 4.55)
-    assert first.shared["fid_ratio"] == pytest.approx(expected / 4.55 * 0.1 / study.Z / 4.55)
+    assert first.shared["fid_ratio"] == pytest.approx(expected / 4.55 * 0.1 / Z / 4.55)
     assert (numbers["bits"], numbers["chain_bits"], numbers["forward_seconds"]) == (3.0, 4.0, 0.5)
     assert numbers["seconds_sample"] == pytest.approx(1.4 * 36 / (2 * 72)) and numbers["nfe"] == 2
     assert numbers["classes_reached"] == 10 and numbers["memory_copied"] == 0.0
@@ -112,14 +114,14 @@ PLAIN = {"weights": "ema", "n": 200, "seeds": [5, 204]}
 def test_a_class_is_reached_by_a_tenth_of_its_share() -> None:
     counts = {"a": 400, "b": 5, "c": 4, "d": 0}
     row = {"metric": "clear", "value": 1.0, "label": "x", "checkpoint": 1, "detail": {"by_class": counts}}
-    assert study._drawn([{**row, **PLAIN}], 1, "x", HOW)[0]["classes_reached"] == 2
+    assert study_rows.drawn([{**row, **PLAIN}], 1, "x", HOW, study.NUMBERS)[0]["classes_reached"] == 2
 
 
 def test_samples_that_are_all_read_as_one_class_have_no_clear_share() -> None:
     row = {"metric": "clear", "value": 1.0, "low": 0.98, "high": 1.0, "label": "x", "checkpoint": 1, **PLAIN}
-    noise = study._drawn([{**row, "detail": {"by_class": {"1": 0, "8": 199, "9": 1}}}], 1, "x", HOW)
+    noise = study_rows.drawn([{**row, "detail": {"by_class": {"1": 0, "8": 199, "9": 1}}}], 1, "x", HOW, study.NUMBERS)
     assert "clear" not in noise[0] and "clear" not in noise[1] and noise[0]["classes_reached"] == 1
-    good = study._drawn([{**row, "detail": {"by_class": {"1": 50, "8": 100, "9": 50}}}], 1, "x", HOW)
+    good = study_rows.drawn([{**row, "detail": {"by_class": {"1": 50, "8": 100, "9": 50}}}], 1, "x", HOW, study.NUMBERS)
     assert good[0]["clear"] == 1.0 and good[0]["classes_reached"] == 3
 
 
@@ -242,6 +244,69 @@ def test_no_memory_is_a_result_and_a_full_disk_is_not(
         carry_out(folder, "relu-seed-0")
 
 
+def test_a_loss_that_fails_in_training_is_a_result(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_fails.py").write_text(
+        "def f(x, y):\n    if len(x) > 4:\n        raise ValueError('only four,\\nplease')\n    return (x - y) ** 2\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    loss = {"label": "loss", "key": "objective.distance", "values": ["l1", "mine_fails:f"]}
+    folder = folder_of(tmp_path / "study", source, factors=[loss])
+    study_run.check(folder.read())
+    assert carry_out(folder, "mine_fails-f-seed-0")
+    failed = study.results(folder.path)[2]
+    assert failed.state == "failed" and "\n" not in failed.reason
+    assert '"mine_fails:f" fails for two tensors of shape (8, 1, 8, 8): ValueError: only four' in failed.reason
+    assert not carry_out(folder, "mine_fails-f-seed-0")
+
+
+def test_what_was_trained_is_never_removed(source: Path, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    carry_out(folder, "silu-seed-0")
+    path = folder.path / "runs" / "silu-seed-0"
+    (path / "config.toml").unlink()
+    with pytest.warns(UserWarning, match="kept as silu-seed-0-old-1"):
+        assert carry_out(folder, "silu-seed-0")
+    assert (path.with_name("silu-seed-0-old-1") / "checkpoints" / "step-6").is_dir()
+    assert study.results(folder.path)[0].state == "finished" and folder.seeds("silu") == [0]
+
+
+@pytest.mark.parametrize("name", ["meta.json", "config.toml", "data.json"])
+def test_a_damaged_run_is_told_and_the_others_are_read(name: str, source: Path, trained: Run, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    measured(folder, trained, "silu-seed-0", 0.0)
+    damaged = measured(folder, trained, "relu-seed-0", 0.0).path / name
+    damaged.write_text(damaged.read_text()[:30])
+    found = {(r.setting, r.seed): r for r in study.results(folder.path)}
+    assert found["silu", 0].state == "finished" and found["relu", 0].state == "failed"
+    assert found["relu", 0].reason.startswith(name) and "remove this folder to train it anew" in found["relu", 0].reason
+    assert [job.name for job in study.left(folder, folder.read())] == ["silu-seed-1", "relu-seed-1"]
+    assert not carry_out(folder, "relu-seed-0")
+
+
+@pytest.mark.parametrize("kept", [None, [], {"ways": None}, {"ways": {"ddim:2": None}}, {"facts": 3, "seconds": "x"}])
+def test_measurements_that_are_damaged_are_made_again(kept: Any, source: Path, trained: Run, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "study", source)
+    run = measured(folder, trained, "silu-seed-0", 0.0)
+    run.update_meta(study=kept if not isinstance(kept, dict) else {**run.meta["study"], **kept})
+    done = isinstance(kept, dict) and "facts" in kept
+    assert study.results(folder.path)[0].state == ("finished" if done else "running")
+    assert ("silu-seed-0" in [job.name for job in study.left(folder, folder.read())]) is not done
+
+
+def test_why_a_number_is_none_is_kept(source: Path, trained: Run, tmp_path: Path) -> None:
+    row = {"metric": "fid", "value": None, "reason": "too few", "label": "x", "checkpoint": 1, **PLAIN}
+    numbers, _, _, reasons = study_rows.drawn([row], 1, "x", HOW, study.NUMBERS)
+    assert numbers["fid"] is None and reasons == {"fid": "too few", "fid_ratio": "too few"}
+    folder = folder_of(tmp_path / "study", source)
+    run = measured(folder, trained, "silu-seed-0", 0.0)
+    kept = run.meta[study.MEASURED]
+    kept["ways"]["ddim:2"]["reasons"] = reasons
+    run.update_meta(**{study.MEASURED: kept})
+    assert study.results(folder.path)[0].reasons == reasons
+
+
 def test_a_run_that_another_worker_has_is_left_alone(source: Path, tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "study", source)
     with locked(folder.lock(jobs(folder.read())[0])), pytest.raises(study_run.Busy):
@@ -288,6 +353,8 @@ def test_the_fastest_are_trained_on_from_their_own_runs(source: Path, tmp_path: 
         ({"factors": [{**ACTIVATION, "values": ["silu", "sulu"]}]}, "sulu"),
         ({"budgets": {"quick": {"train": {"steps": 6}, "samples": 20}}}, "20 samples are too few for fid"),
         ({"data": {"source": "nowhere.npz"}}, "nowhere.npz"),
+        ({"features": "pixel"}, 'did you mean "pixels"'),
+        ({"features": "nowhere.pt", "measure": ["prdc"]}, "nowhere.pt: no such file"),
         ({"recipe": "small-gray"}, 'did you mean "small-grey"'),
     ],
 )
@@ -298,14 +365,65 @@ def test_mistakes_are_told_before_anything_is_trained(
         study_run.check(study_of(source, **changes))
 
 
+def test_data_that_cannot_be_measured_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    few = tmp_path / "few.npz"
+    for count, changes, says in (
+        (1, {}, "1 training images are too few"),
+        (120, {"base": {**TINY, "train": {**TINY["train"], "eval_every": 2}}}, "set --train.eval_every 0"),
+        (120, {"features": "classifier", "data": {"source": str(few), "classes": ["1"]}}, "no classifier: "),
+    ):
+        np.savez(few, x=np.arange(count * 64, dtype=np.uint8).reshape(count, 8, 8, 1), y=np.arange(count) % 2)
+        with pytest.raises(UserError, match=says):
+            study_run.check(study_of(few, **changes))
+
+
+def test_what_of_a_study_means_nothing_is_refused(source: Path, tmp_path: Path) -> None:
+    from noisette.tasks import study_start
+
+    sampler = {"label": "sampler", "kind": "sample", "key": "way", "values": ["ddim:2", "ddim:3"]}
+    budget = {"train": {"steps": 6}, "leave_out": ["rely*"]}
+    for changes, says in (
+        ({"baseline": "sillu"}, 'baseline: .*"sillu"; did you mean "silu"'),
+        ({"budgets": {"quick": budget}}, 'leave_out: .*"rely[*]"'),
+        ({"factors": [sampler]}, "ways say nothing beside"),
+    ):
+        (tmp_path / "mine.toml").write_text(study_of(source, **changes).to_toml())
+        with pytest.raises(UserError, match=says):
+            study_start.asked(str(tmp_path / "mine.toml"))
+    (tmp_path / "mine.toml").write_text(study_of(source, baseline="silu").to_toml())
+    study_start.asked(str(tmp_path / "mine.toml"), values=["activation=relu,gelu"])
+
+
+def test_colour_data_are_compared_by_what_the_samples_suffice_for(
+    trained: Run, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = SimpleNamespace(train=np.arange(2000), x=np.zeros((1, 8, 8, 3), np.uint8))
+    looked: list[str] = []
+    judge = lambda data, settings, features, progress: SimpleNamespace(reads_well=looked.append(features) is None)  # noqa: E731
+    monkeypatch.setattr(study_run, "Judge", judge)
+
+    def chosen(samples: int, **changes: Any) -> tuple[str, str]:
+        budgets = {"quick": {"train": {"steps": 6}, "samples": samples}}
+        return study_run.features_of(trained, study_of(source, budgets=budgets, **changes), data, unseen)  # type: ignore[arg-type]
+
+    name, why = chosen(144, features="auto")
+    assert name == "classifier" and "144 samples are too few for the Inception network: 512 or more" in why
+    assert chosen(2000, features="auto") == ("auto", "") and chosen(144) == ("pixels", "") and len(looked) == 1
+    assert chosen(144, features="auto", measure=["prdc"]) == ("auto", "")
+    data.train = np.arange(700)
+    assert "350 real images" in chosen(600, features="auto")[1]
+    data.x = data.x[..., :1]  # Inception is not for grey pictures anyway
+    assert chosen(144, features="auto") == ("auto", "")
+
+
 def test_every_built_in_study_can_be_run(tmp_path: Path) -> None:
     """Its settings and ways build, on a few images of each colour in the place of its data."""
     from noisette.experiment import studies
 
     rng = np.random.default_rng(0)
     for name, channels in (("grey", 1), ("colour", 3)):
-        x = rng.integers(0, 255, (40, 28, 28, channels), dtype=np.uint8)
-        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(40) % 4)
+        x = rng.integers(0, 255, (300, 28, 28, channels), dtype=np.uint8)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=np.arange(300) % 4)
     for name, found in studies.known().items():
         if not found.factors:
             continue

@@ -232,6 +232,29 @@ def test_a_database_that_cannot_be_used_is_told_in_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("damage", ["garbage", "cut", "cut late", "a folder"])
+def test_a_broken_queue_in_the_folder_is_put_aside(
+    damage: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_queue, "PAUSE", 0.01)
+    folder = folder_of(tmp_path / "study", source)
+    url = study_queue.database(folder, None)
+    study_queue.deal_out(folder, url)
+    whole = folder.database.read_bytes()
+    folder.database.unlink()
+    if damage == "a folder":
+        folder.database.mkdir()
+    else:
+        left = {"garbage": b"garbage" * 100, "cut": whole[:5000], "cut late": whole[: len(whole) // 2]}
+        folder.database.write_bytes(left[damage])
+    with pytest.raises(UserError, match=r"study\.db.* does not answer|went away"):  # its owner's
+        study_queue.queue_of(folder, f"{url}?timeout=1", folder.read()).get_trials()
+    with pytest.warns(UserWarning, match=r"damaged: kept as study\.db-old-1, and made anew"):
+        study_queue.deal_out(folder, url)
+    queue = study_queue.connect(url, folder.read())
+    assert len(queue.get_trials(deepcopy=False)) == 4 and folder.path.joinpath("study.db-old-1").exists()
+
+
 # --- killed and interrupted ---------------------------------------------------------------------------------------
 
 LONG = {"quick": {"train": {"steps": 80}, "samples": 100, "seeds": 2}}

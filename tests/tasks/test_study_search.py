@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 from study_maker import ACTIVATION, folder_of, many, study_of
+from tiny import TINY
 
 from noisette.errors import UserError
 from noisette.experiment import build
@@ -63,7 +64,9 @@ def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
         path = folder.run(job)
         if not path.exists():
             settings = {key: value for key, value in job.settings.items() if key != "data"}
-            Run.create(path, build.resolve(Shape(1, 8, 8, ("0", "1")), "small-grey", settings), {}, {})
+            Run.create(
+                path, build.resolve(Shape(1, 8, 8, ("0", "1")), "small-grey", settings), {"shape": [8, 8, 1]}, {}
+            )
         return True
 
     def answer(folder: Folder, made: Any, job: Job) -> float:
@@ -153,6 +156,16 @@ def test_an_interrupted_search_goes_on_with_the_same_run(
         search(folder, 1)
     queue.enqueue_trial({"activation": "relu"})
     assert search(folder, 2) == ["silu-seed-0", "relu-seed-0"]
+
+
+def test_a_search_in_which_all_fails_ends_and_says_why(source: Path, tmp_path: Path) -> None:
+    rate = {"label": "rate", "key": "optim.lr", "values": [1e30, 1e31]}
+    base = {**TINY, "optim": {"name": "adamw", "warmup": 0.0}}
+    folder = folder_of(tmp_path / "study", source, factors=[rate], base=base)
+    where = study_queue.database(folder, None)
+    study_search.search(folder, where, 60, lambda: 0, lambda *a: None, lambda job: None)
+    with pytest.raises(UserError, match=r"all that was tried failed, 2 runs: .*is (inf|nan)"):
+        study_search.best(folder, where)
 
 
 def test_answers_to_different_questions_are_kept_apart(source: Path, tmp_path: Path) -> None:

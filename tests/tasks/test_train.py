@@ -342,7 +342,7 @@ def test_the_shortest_schedules_train(squares: Path, tmp_path: Path, T: int) -> 
     ("settings", "says"),
     [
         ({"objective__distance": "torch.nn.functional:mse_loss"}, "one loss for every element"),
-        ({"objective__distance": "math:sqrt"}, "fails: "),
+        ({"objective__distance": "math:sqrt"}, "fails for two tensors"),
         ({"sample__interval": [0.8, 0.3]}, "low <= high"),
         ({"sample__sampler": "ddpm", "sample__variance": "learned"}, "learn_variance"),
         ({"train__seed": -1}, "train.seed"),

@@ -14,6 +14,7 @@ import pytest
 
 from noisette.diffusion.schedules import make_schedule
 from noisette.views import curves
+from noisette.views.study import charts
 
 ROWS: list[dict[str, Any]] = [
     {
@@ -29,6 +30,15 @@ ROWS: list[dict[str, Any]] = [
 ]
 ROWS += [{"step": 500, "val_loss": 0.01, "val_loss_t": [0.5, None, 0.25]}]
 DRAWN = (curves.loss, curves.loss_by_time, curves.speed, curves.learning_rate, curves.gradient)
+
+
+@pytest.mark.parametrize("name", ["$x", "a$b$c", "$\\x$ <b>", "_hidden", "线性", "a\x07b\n"])
+def test_a_name_is_drawn_as_it_is_written(name: str) -> None:
+    x = np.arange(5.0)
+    found = [charts.band(name, 0, [(x, x + 1)]), charts.band("other", 1, [(x, x + 1)])]
+    drawn = curves.svg(charts.bands(found, "x", "y"), "a")  # type: ignore[arg-type]
+    said = [text.text for text in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert name.replace("\x07", " ").strip() in [text.strip() for text in said if text] and "other" in said
 
 
 @pytest.mark.parametrize("draw", DRAWN)

@@ -193,6 +193,8 @@ def test_what_was_not_measured_is_said_and_nothing_else() -> None:
     assert "Bits/dim of held-out images was not measured." in found.more
     assert not BETTER.search(" ".join(told(results, ("bits",)).answer))
     empty = told([replace(r, state="missing", numbers={}) for r in results])
+    few = told([replace(r, reasons={"fid": "too few"}) for r in made({"a": [1.0, 2.0]}, "kid")], ("fid",))
+    assert few.answer[0].endswith("has been measured yet. Fréchet distance was not measured: too few.")
     assert empty.answer[0] == "Nothing that the question asks for has been measured yet." and empty.claims.found == []
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from pages import Page, self_contained
 from study_folders import STUDY, study_folder
+from study_results import result as made
 
+import noisette
 from noisette.errors import UserError
 from noisette.experiment.jobs import Folder
 from noisette.experiment.runs import Run
@@ -130,6 +132,31 @@ def test_a_study_of_which_nothing_is_done_says_so(tmp_path: Path) -> None:
     text = text_of(Page(view.report(place.path)))
     assert "Nothing that the question asks for has been measured yet." in text and "0 of 6" in text
     assert len(lines(engine.results(place.path)).splitlines()) == 1 + 6
+
+
+def test_best_of_says_all_that_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = {"name": "best-of", "continues": str(tmp_path / "runs" / "a"), "features": "pixels", "seeds": 5}
+    place = Folder(Path("again"))
+    place.path.mkdir()
+    place.study_path.write_text(parse({**STUDY, **changes, "given": {"train": {"steps": 2}}}, "test").to_toml())
+    said = "--of runs/a --budget quick --samples 2048 --seeds 5 --features pixels --train.steps 2 --out again-again"
+    assert f"noisette study best-of {said}" in text_of(Page(view.report(place.path)))
+
+
+def test_a_column_of_the_results_has_one_name(tmp_path: Path) -> None:
+    found = [made("a", 0, {"steps": 4.0}, values={"seed": "x", "steps": "5", "T": "9"})]
+    head = lines(found).splitlines()[0].split(",")
+    assert head[:5] == ["setting", "seed (factor)", "steps (factor)", "T", "seed"] and len({*head}) == len(head)
+
+
+def test_a_study_is_opened_by_its_path_in_any_form(whole: Folder, tmp_path: Path) -> None:
+    for place in (str(whole.path), whole.path, whole):
+        assert noisette.Study(place).path == whole.path
+    with pytest.raises(UserError, match="not the folder of a study"):
+        noisette.Study(tmp_path)
+    with pytest.raises(UserError, match="no such file"):
+        noisette.study(tmp_path / "none.toml")
 
 
 def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import os
 import re
 import sys
 import warnings
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
 
 from noisette import __version__
 from noisette.errors import UserError
@@ -17,10 +17,21 @@ USER_ERROR = 2
 SETTING = re.compile(r"--([a-z][a-z_0-9]*\.[A-Za-z_0-9.]+)(=.*)?")
 SET_VERBS = ("train", "check", "demo", "study")
 
+
+def whole_numbers(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Raises UserError for 1.5 where a whole number is asked for: cyclopts would round it to 2 without a word."""
+    for argument in arguments:
+        if int in (argument.hint, *get_args(argument.hint)):
+            for token in argument.tokens:
+                if "." in token.value:
+                    raise UserError(f"{token.keyword or argument.name}: {token.value} is no whole number")
+
+
 app = App(
     name="noisette",
     help="Train, sample, measure and explain small diffusion models.",
     version=__version__,
+    config=whole_numbers,
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
@@ -128,5 +139,9 @@ def as_settings(
     }
     given = {f"data.{k}": v for k, v in data.items() if v is not None}
     given |= {f"train.{k}": v for k, v in train.items() if v is not None}
+    asked = config.overrides(settings or [])
+    twice = [k for k in config.BUDGETS if k in asked.get("train", {})] + [k for k in config.BUDGETS if train.get(k)]
+    if len(twice) > 1:
+        raise UserError(f"give one budget, not {' and '.join(twice)}")
     given |= {"kind": kind} if kind else {}
-    return config.merge(config.overrides(settings or []), given)
+    return config.merge(asked, given)

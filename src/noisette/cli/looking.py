@@ -50,7 +50,7 @@ def sample(
     steps
         Sampler steps; at most T on the grids trailing, leading and linspace.
     grid
-        Where the steps lie: trailing, leading, linspace, log_snr or karras.
+        Where the steps lie: trailing, leading, linspace, log_snr or karras; trailing where another --sampler is named.
     eta
         ddim's noise: 0 deterministic, 1 as ddpm.
     variance

@@ -224,7 +224,12 @@ def _share(folder: Folder, workers: int, storage: str | None, search: bool, minu
 def _conclude(folder: Folder, chosen: Study, storage: str | None, search: bool) -> None:
     """The report, and where it is."""
     from noisette.tasks.study import left, results
+    from noisette.views import study as reporting
 
+    if not search and (missing := left(folder, chosen)):
+        count = len(missing)
+        raise UserError(f"{folder.path}: {count} runs are left, as workers were killed: the same command goes on")
+    page = reporting.report(folder.path)  # it is there whatever is said next
     if search:
         from noisette.tasks import study_queue, study_search
         from noisette.views.table import number
@@ -233,13 +238,8 @@ def _conclude(folder: Folder, chosen: Study, storage: str | None, search: bool) 
             count = len(one.values)
             print(f"{number(one.mean):>10}  {one.setting.label}, {count} run{'s' * (count > 1)}")
         print(f"Recipe  {folder.best_path} (noisette train DATA --recipe {folder.best_path})")
-    elif missing := left(folder, chosen):
-        count = len(missing)
-        raise UserError(f"{folder.path}: {count} runs are left, as workers were killed: the same command goes on")
     failed = sum(result.state == "failed" for result in results(folder.path))
     if failed:
         print(f"{failed} results are missing, as their runs failed: the report says why")
-    from noisette.views import study as reporting
-
-    print(f"Report  {reporting.report(folder.path)}")
+    print(f"Report  {page}")
     print(f"Table   {folder.results_path}")

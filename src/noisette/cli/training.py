@@ -47,7 +47,11 @@ def demo(*, out: Path = Path("runs/demo"), fresh: bool = False, settings: Settin
     from noisette.experiment.config import merge
     from noisette.experiment.runs import Run, move_aside
 
+    tree = merge({"train": {"minutes": DEMO_MINUTES}}, as_settings(settings))
     if fresh and out.exists():
+        from noisette.tasks.train import planned
+
+        planned("digits", tree)  # a wrong setting is told while the old demo is still there
         print(f"The old demo is now {move_aside(out)}")
     if (out / "config.toml").is_file():
         if settings:
@@ -56,7 +60,7 @@ def demo(*, out: Path = Path("runs/demo"), fresh: bool = False, settings: Settin
         if not (run.finished and run.report_path.exists()):
             _go_on(run)
     else:
-        begun = _begin("digits", merge({"train": {"minutes": DEMO_MINUTES}}, as_settings(settings)), None, out)
+        begun = _begin("digits", tree, None, out)
         _train(*begun)
     print(f"Open {(out / 'report.html').resolve().as_uri()}")
 

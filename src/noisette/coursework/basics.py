@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from noisette.coursework.chain import normal_like, schedule_of
+from noisette.coursework.chain import normal_like, schedule_of, whole
 from noisette.coursework.scratch import DiffusionProcess
 from noisette.data import DataSpec, load, normalise
 from noisette.diffusion import objectives
@@ -28,7 +28,8 @@ class DiffusionDataset(Dataset[tuple[Tensor, int]]):
     Args:
         source: a folder whose subfolders are the classes, a file, or a name: digits, mnist, cifar10, ...
         image_size: side of the square that the middle of each image is resized to; None keeps the images' own size.
-        classes: the classes to keep, by name, in this order: ["cat", "dog"], [1], ["1", "7"]; all when left out.
+        classes: the class to keep, or some, by name, in this order: "cat", ["cat", "dog"], 1, ["1", "7"]; all when left
+            out.
         per_class: at most so many images of each class.
         held_out: False for the rows to train on, True for the others.
         share: the share of the images that is held out, 0 for none.
@@ -39,26 +40,32 @@ class DiffusionDataset(Dataset[tuple[Tensor, int]]):
         data: the ImageData behind it: all pixels as bytes, what was skipped and why.
 
     Raises:
-        UserError: no such data, class or setting.
+        UserError: no such data, class or setting; held_out where share leaves nothing out.
     """
 
     def __init__(
         self,
         source: str | Path,
         image_size: int | None = None,
-        classes: Iterable[str | int] = (),
+        classes: str | int | Iterable[str | int] = (),
         per_class: int | None = None,
         *,
         held_out: bool = False,
         share: float = 0.1,
         **settings: Any,
     ):
-        names = tuple(str(name) for name in classes)
+        names = tuple(str(name) for name in ([classes] if isinstance(classes, (str, int)) else classes))
+        for what, value in (("image_size", image_size), ("per_class", per_class)):
+            if value is not None:
+                whole(what, value)
         for name in settings:
             if name not in (known := [field.name for field in fields(DataSpec)]):
                 raise UserError(f'DiffusionDataset: no setting "{name}"{nearest(name, known)}')
         self.data = load(DataSpec(str(source), image_size, names, per_class, held_out=share, **settings))
         self.rows = self.data.held_out if held_out else self.data.train
+        if not len(self.rows):
+            kind = "held out" if held_out else "left to train on"
+            raise UserError(f"{source}: no image is {kind} with share={share}: give another share, or more images")
         self.classes = self.data.classes
 
     def __len__(self) -> int:
@@ -72,6 +79,7 @@ class DiffusionDataset(Dataset[tuple[Tensor, int]]):
 
     def loader(self, batch_size: int = 64, *, shuffle: bool = True, seed: int = 0) -> DataLoader[tuple[Tensor, int]]:
         """Batches of (images (B, C, H, W), labels (B,)); each pass over it has its own order, from the seed."""
+        whole("batch_size", batch_size, 1)
         return DataLoader(self, batch_size, shuffle, generator=torch.Generator().manual_seed(seed))
 
 

@@ -7,6 +7,7 @@ is the core's alpha_bar((t + 1)/T), and there is no step for clean data, which t
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from noisette.diffusion.objectives import Distance, Losses, Objective, UniformTi
 from noisette.diffusion.schedules import NoiseSchedule, TableSchedule, make_schedule
 from noisette.errors import UserError
 from noisette.experiment import build
-from noisette.experiment.config import Config
+from noisette.experiment.config import Config, SampleConfig
 
 EpsModel = Callable[[Tensor, Tensor], Tensor]
 """(x_t, t) -> the noise in x_t; t (N,) int64 in 0..T-1."""
@@ -130,6 +131,9 @@ class Chain:
         """
         given = {"sampler": "ddpm", "steps": self.steps, **settings}
         wanted = Config().changed({f"sample.{key}": value for key, value in given.items()}, "sample").sample
+        for name in ("guidance", "interval"):
+            if getattr(wanted, name) != getattr(SampleConfig(), name):
+                raise UserError(f"sample.{name}: this model is told no classes, and cannot be guided: leave it out")
         if wanted.variance == "learned" and not self.denoiser.learn_variance:
             raise UserError("sample.variance: this model has not learned a variance: use small or large")
         sampler = build.sampler(wanted)
@@ -137,6 +141,15 @@ class Chain:
             ts = samplers.time_grid(self.schedule, wanted.steps, wanted.grid)
         start = samplers.start(self.schedule, noise, ts[0])
         return start, sampler(build.wrapped(self.denoiser, wanted, None, 0), start, ts, noise=noise)
+
+
+def whole(what: str, value: Any, low: int | None = None) -> int:
+    """A whole number, of at least `low`; numpy's too. Raises UserError: 28.5 and 1000.0 are none."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise UserError(f"{what} must be a whole number, not {value!r}")
+    if low is not None and value < low:
+        raise UserError(f"{what} must be at least {low}, not {value}")
+    return int(value)
 
 
 # --- randomness, devices ------------------------------------------------------------------------------------------
@@ -157,7 +170,7 @@ def sample_noise(
     Raises:
         UserError: no samples, or `first` of another shape.
     """
-    if n < 1:
+    if whole("the number of samples", n) < 1:
         raise UserError(f"at least one sample must be asked for, got {n}")
     if first is not None and tuple(first.shape) != (n, *shape):
         raise UserError(f"the noise must have shape {(n, *shape)}, it has {tuple(first.shape)}")
@@ -197,10 +210,12 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 def schedule_of(schedule: str | NoiseSchedule, steps: int, scaled: bool) -> TableSchedule:
     """A discrete schedule by its name, or the one given, which must have that many steps. Raises UserError."""
-    found = schedule
+    found, steps = schedule, whole("the number of steps T", steps)
     if isinstance(found, str):
         with build.as_user_errors("schedule"):
             found = make_schedule(found, steps, scaled=scaled)
+    if not isinstance(found, NoiseSchedule):
+        raise UserError(f"schedule must be the name of one, or a schedule, not {found!r}")
     if not isinstance(found, TableSchedule):
         raise UserError(f"the {found.name} schedule has no steps to count: use a discrete one, linear or cosine")
     if found.steps != steps:

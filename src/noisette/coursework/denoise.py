@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from noisette.coursework.chain import Chain, EpsModel, normal_like, resting, schedule_of
+from noisette.experiment import build
 
 
 class DenoiseDiffusion:
@@ -24,13 +25,13 @@ class DenoiseDiffusion:
         chain.denoiser: the model for the core's samplers.
 
     Raises:
-        UserError: n_steps out of range.
+        UserError: n_steps out of range, no such device.
     """
 
     def __init__(
         self, eps_model: EpsModel, n_steps: int = 1000, device: torch.device | str = "cpu", *, scaled: bool = False
     ):
-        self.eps_model, self.n_steps, self.device = eps_model, n_steps, torch.device(device)
+        self.eps_model, self.n_steps, self.device = eps_model, n_steps, build.device(str(device))
         if isinstance(eps_model, nn.Module):
             eps_model.to(self.device)
         self.chain = Chain(eps_model, schedule_of("linear", n_steps, scaled))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from noisette.coursework.chain import Chain, normal_like, resting, sample_noise
+from noisette.coursework.chain import Chain, normal_like, resting, sample_noise, whole
 from noisette.coursework.scratch import DiffusionModel
 from noisette.diffusion.schedules import TableSchedule, cosine
 from noisette.errors import UserError
@@ -50,6 +50,8 @@ class MNISTDiffusion(nn.Module):
         **net: Any,
     ):
         super().__init__()
+        if "learn_variance" in net:
+            raise UserError("learn_variance: MNISTDiffusion always learns its variance: leave it out")
         self.timesteps, self.image_size, self.in_channels = timesteps, image_size, in_channels
         self.model = DiffusionModel(image_size, in_channels, learn_variance=True, seed=seed, **net)
         betas = self._cosine_variance_schedule(timesteps)
@@ -61,6 +63,7 @@ class MNISTDiffusion(nn.Module):
     def _cosine_variance_schedule(timesteps: int, epsilon: float = 0.008) -> Tensor:
         """(T,) float64 betas, at most 0.999, of alpha_bar = cos^2((t/T + epsilon)/(1 + epsilon) pi/2) over its value
         at 0 (Nichol & Dhariwal 2021, eq. 17): schedules.cosine."""
+        timesteps = whole("timesteps", timesteps)
         with build.as_user_errors("timesteps"):
             return cosine(timesteps, epsilon=epsilon).betas
 
@@ -98,8 +101,7 @@ class MNISTDiffusion(nn.Module):
 
     def kept_steps(self, every: int = 1) -> list[int]:
         """How many steps of noise are left in each frame of `sampling`: T first, 0 last."""
-        if every < 1:
-            raise UserError(f"every counts steps: it must be at least 1, got {every}")
+        every = whole("every counts steps: it", every, 1)
         return sorted({0, *range(self.timesteps, 0, -every)}, reverse=True)
 
     def sampling(self, n_samples: int = 36, every: int = 1, seed: int | None = None, clipped: bool = True) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from noisette.coursework.chain import Chain, normal_like, resting, sample_noise, schedule_of, seeded
+from noisette.coursework.chain import Chain, normal_like, resting, sample_noise, schedule_of, seeded, whole
 from noisette.diffusion.objectives import Distance, Losses
 from noisette.diffusion.schedules import NoiseSchedule
 from noisette.errors import UserError
@@ -44,6 +47,7 @@ class DiffusionModel(nn.Module):
         **net: Any,
     ):
         super().__init__()
+        image_size, channels = whole("image_size", image_size, 1), whole("channels", channels, 1)
         wanted = {"time": "concat", **net}
         if "width" in wanted:
             wanted["channels"] = wanted.pop("width")
@@ -95,16 +99,22 @@ class DiffusionProcess:
         device: str = "auto",
         seed: int | None = None,
     ):
+        image_size, channels = whole("image_size", image_size, 1), whole("channels", channels, 1)
+        if model is not None and not isinstance(model, nn.Module):
+            raise UserError(f"model must be a torch.nn.Module, an object and not its class, got {model!r}")
+        if not isinstance(lr, numbers.Real) or not math.isfinite(lr):
+            raise UserError(f"lr must be a number, and finite, not {lr!r}")
         self.device = build.device(device)
         self.shape, self.noise_steps = (channels, image_size, image_size), noise_steps
-        self.model = (model or DiffusionModel(image_size, channels, seed=seed)).to(self.device)
+        self.model = (DiffusionModel(image_size, channels, seed=seed) if model is None else model).to(self.device)
         with build.as_user_errors("lr"):
             self.optimizer: torch.optim.Optimizer = torch.optim.AdamW(self.model.parameters(), lr=lr, weight_decay=0.0)
         self.chain = Chain(self.model, schedule_of(schedule, noise_steps, scaled))
         self.schedule, self.denoiser = self.chain.schedule, self.chain.denoiser
         self.beta, self.alpha, self.alpha_bar = self.chain.beta, self.chain.alpha, self.chain.alpha_bar
-        self.distance = build.distance(loss) if isinstance(loss, str) else loss
-        build.try_distance(loss if isinstance(loss, str) else getattr(loss, "__name__", str(loss)), self.distance)
+        name = loss if isinstance(loss, str) else getattr(loss, "__name__", str(loss))
+        self.distance = build.distance(loss) if isinstance(loss, str) else partial(build.own, name, loss)
+        build.try_distance(name, self.distance)
 
     def add_noise(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x_t, the noise in it): x_t = sqrt(alpha_bar_t) x + sqrt(1 - alpha_bar_t) noise (Ho et al. 2020, eq. 4).

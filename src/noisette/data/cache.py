@@ -42,14 +42,20 @@ class Entry:
 
 
 def folder() -> Path | None:
-    """The cache folder, made if need be; None where there is none to be had (read-only, no home)."""
+    """The cache folder, made if need be; None where there is none to be had (no home, no right to read)."""
     try:
         named = os.environ.get("NOISETTE_CACHE")
         path = Path(named).expanduser() if named else Path.home() / ".cache" / "noisette"
         path.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):
         return None
-    return path if os.access(path, os.W_OK | os.X_OK) else None
+    return path if os.access(path, os.R_OK | os.X_OK) else None
+
+
+def writable() -> Path | None:
+    """The cache folder where something can be put into it: a shared one may be there to be read alone."""
+    path = folder()
+    return path if path is not None and os.access(path, os.W_OK) else None
 
 
 def key(*parts: Any) -> str:
@@ -177,7 +183,7 @@ def workspace(name: str) -> Iterator[Path | None]:
 
     What a killed process left behind more than a day ago is swept out.
     """
-    home = folder()
+    home = writable()
     made: Path | None = None
     if home is not None:
         with contextlib.suppress(OSError):
@@ -195,10 +201,22 @@ def workspace(name: str) -> Iterator[Path | None]:
 
 
 def allocate(shape: tuple[int, ...], place: Path | None, name: str) -> NDArray[np.uint8]:
-    """An empty uint8 array: in memory, or in the file place/name when it is large and there is a place."""
+    """An empty uint8 array: in memory, or in the file place/name when it is large, and there is a place with room."""
     if place is not None and int(np.prod(shape)) > LARGE:
-        return np.lib.format.open_memmap(place / name, mode="w+", dtype=np.uint8, shape=shape)
+        with contextlib.suppress(OSError):
+            return _mapped(place / name, shape)
+        (place / name).unlink(missing_ok=True)
     return np.empty(shape, np.uint8)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A new file for an array. Raises OSError where the disk has no room: a file with holes would kill the process at
+    the first page that does not fit."""
+    x = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return x
 
 
 def commit(place: Path, name: str, entry: Entry) -> Entry:

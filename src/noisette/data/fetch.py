@@ -140,6 +140,8 @@ def named_set(name: str) -> Path:
     place = home / "downloads" / name
     for remote in files:
         if not (place / remote.name).is_file():
+            if cache.writable() is None:
+                raise UserError(f"{home} cannot be written, to download {name} into: set NOISETTE_CACHE to another")
             download(remote, place / remote.name)
     return place if len(files) > 1 else place / files[0].name
 
@@ -202,7 +204,7 @@ def _packed_file(packed: Packed) -> Path:
     found = _at_hand(packed)
     if found is not None:
         return found
-    home = cache.folder()
+    home = cache.writable()
     if home is None:
         raise UserError(f"no cache folder to fetch {packed.name} into: set NOISETTE_CACHE to one that can be written")
     target = home / "downloads" / packed.name

@@ -97,7 +97,7 @@ def device(name: str) -> torch.device:
         if torch.device(name).type == "meta":
             raise RuntimeError
         torch.empty(0, device=name)
-    except (RuntimeError, AssertionError):
+    except (RuntimeError, AssertionError, ImportError):
         raise UserError(f'no device "{name}" on this machine: use --train.device cpu') from None
     if torch.device(name).type == "cuda":
         torch.backends.cudnn.benchmark = True  # shapes stay as they are: worth a search for each one's fastest kernel
@@ -177,11 +177,15 @@ def _matched(config: Config, shape: Shape) -> int:
 
 
 def learning(config: Config, shape: Shape) -> nn.Module:
-    """All that learns in a run, as shapes without numbers."""
-    with torch.device("meta"):
-        if config.kind == "gan":
-            return gan(config, shape)
-        return backbone(config.net, shape, config.objective.learn_variance)
+    """All that learns in a run, as shapes without numbers. Raises UserError for a net that no memory can hold."""
+    try:
+        with torch.device("meta"):
+            if config.kind == "gan":
+                return gan(config, shape)
+            return backbone(config.net, shape, config.objective.learn_variance)
+    except (RuntimeError, OverflowError) as error:  # sizes are multiplied even where nothing is stored
+        said = " ".join(str(error).split("\n")[0].split())
+        raise UserError(f"net: it is too large to be built ({said}): take fewer channels") from None
 
 
 def computing(model: denoisers.NetDenoiser, train: TrainConfig, compiled: bool = False) -> denoisers.NetDenoiser:
@@ -204,8 +208,12 @@ def computing(model: denoisers.NetDenoiser, train: TrainConfig, compiled: bool =
     return worker
 
 
+class DistanceError(UserError):
+    """A user's own distance does not do what a distance has to."""
+
+
 def distance(name: str) -> objectives.Distance:
-    """One of DISTANCES, or module:function for a user's own. Raises UserError."""
+    """One of DISTANCES, or module:function for a user's own, whose mistakes are DistanceErrors. Raises UserError."""
     module, colon, function = name.partition(":")
     if not colon:
         if name not in objectives.DISTANCES:
@@ -216,9 +224,36 @@ def distance(name: str) -> objectives.Distance:
         sys.path.append(here)  # a console script does not look beside the user's own files
     try:
         found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a user's module may raise anything
-        raise UserError(f'objective.distance "{name}": {error}') from None
+    except (Exception, SystemExit) as error:  # a user's module may raise anything, and end as a script does
+        raise DistanceError(f'objective.distance "{name}": {_said(error)}') from None
+    return partial(own, name, found)
+
+
+def own(name: str, function: Callable[..., Any], prediction: Tensor, target: Tensor) -> Tensor:
+    """What a user's distance gives for two tensors. Raises DistanceError where a net cannot learn from that."""
+    who, shape = f'objective.distance "{name}"', tuple(prediction.shape)
+    learning = prediction.requires_grad and torch.is_grad_enabled()
+    try:
+        found = function(prediction, target)
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
+        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
+            raise
+        raise DistanceError(f"{who} fails for two tensors of shape {shape}: {_said(error)}") from None
+    if not isinstance(found, Tensor) or tuple(found.shape) != shape:
+        gave = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+        raise DistanceError(
+            f"{who} must give one loss for every element: for two tensors of shape {shape} it gave {gave}"
+        )
+    if not found.is_floating_point():
+        kind = str(found.dtype).removeprefix("torch.")
+        raise DistanceError(f"{who} must give real numbers, not {kind}")
+    if learning and not found.requires_grad:
+        raise DistanceError(f"{who} gives losses that no net can learn from: they do not hang on the prediction")
     return found
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
 def space(config: Config) -> str:
@@ -268,7 +303,7 @@ def check(config: Config, shape: Shape) -> None:
             f"objective.predicts: {config.objective.predicts} has no bounds on the {config.schedule.name} schedule, "
             "whose noise grows without them: use edm"
         )
-    try_distance(config.objective.distance, objective(config).distance)
+    try_distance(config.objective.distance, objective(config).distance, (4, *shape.x))
     times(config)
     sampler(config.sample)
     if config.sample.variance == "learned" and not config.objective.learn_variance:
@@ -277,24 +312,27 @@ def check(config: Config, shape: Shape) -> None:
         samplers.time_grid(denoiser_schedule, config.sample.steps, config.sample.grid)
 
 
-def try_distance(name: str, function: objectives.Distance) -> None:
-    """Calls a distance on two small tensors. Raises UserError when it fails or does not keep their shape."""
-    x = torch.linspace(-1, 1, 12).reshape(2, 1, 2, 3)
-    try:
-        found = function(x, x.flip(0))
-    except Exception as error:  # a user's function may raise anything
-        raise UserError(f'objective.distance "{name}" fails: {type(error).__name__}: {error}') from None
-    shape = tuple(getattr(found, "shape", ()))
-    if shape != tuple(x.shape):
-        raise UserError(
-            f'objective.distance "{name}" must give one loss for every element: for two tensors of shape '
-            f"{tuple(x.shape)} it gave shape {shape}"
-        )
+def try_distance(name: str, function: objectives.Distance, *shapes: tuple[int, ...]) -> None:
+    """Calls a distance on tensors as they come in training, and back again. Raises UserError where it fails."""
+    for shape in ((2, 1, 2, 3), *shapes):
+        x = torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
+        weights = x.clone().requires_grad_()  # a net's output is no leaf, and may be changed in place
+        try:
+            function(weights * 1.0, x.flip(0)).mean().backward()
+        except UserError:
+            raise
+        except Exception as error:  # a user's own graph may raise anything on the way back
+            raise DistanceError(f'objective.distance "{name}" has no gradient: {_said(error)}') from None
 
 
 # --- sampling -----------------------------------------------------------------------------------------------------
 
 OPTIONS: dict[str, tuple[str, ...]] = {"ddpm": ("variance",), "ddim": ("eta",)}
+
+
+def without_effect(name: str) -> list[str]:
+    """The options of other samplers, which this one does not have."""
+    return sorted({option for options in OPTIONS.values() for option in options} - set(OPTIONS.get(name, ())))
 
 
 def sampler(config: SampleConfig) -> Callable[..., Iterator[samplers.Step]]:

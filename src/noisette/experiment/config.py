@@ -101,16 +101,18 @@ class OptimConfig(Section):
 class TrainConfig(Section):
     """The budget (one of minutes, steps, images) and how the time is spent.
 
+    Upper bounds only keep slips of the hand from overflowing.
+
     checks, previews and checkpoints say how often over the whole budget; keep is how many checkpoints stay on disk.
     eval_every is the number of steps between cheap looks at the quality of the samples, 0 for none.
     precision is that of the weights that compute (the weights that learn are float32), layout how images lie in memory,
     compile whether torch compiles the net; what is "auto" is settled by a measured trial when a run starts.
     """
 
-    minutes: float | None = Field(None, gt=0)
-    steps: int | None = Field(None, ge=1)
-    images: int | None = Field(None, ge=1)
-    batch: int = Field(128, ge=1)
+    minutes: float | None = Field(None, gt=0, le=10_000_000)
+    steps: int | None = Field(None, ge=1, le=10**15)
+    images: int | None = Field(None, ge=1, le=10**15)
+    batch: int = Field(128, ge=1, le=10**9)
     micro_batch: int | None = Field(None, ge=1)
     label_dropout: float = Field(0.1, ge=0, le=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -142,13 +144,19 @@ class SampleConfig(Section):
     """How samples are drawn when nothing else is said."""
 
     sampler: str = "ddim"
-    steps: int = Field(50, ge=1)
+    steps: int = Field(50, ge=1, le=100_000)
     grid: str = "trailing"
-    eta: float = Field(0.0, ge=0)
+    eta: float = Field(0.0, ge=0, le=100)
     variance: str = "small"
     guidance: float = Field(1.0, ge=0)
     interval: tuple[float, float] = (0.0, 1.0)
     clip: Literal["static", "dynamic", "none"] = "static"
+
+    def filled(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """These changes, with the usual grid where another sampler is named without one: the grid of a recipe was
+        chosen for its sampler."""
+        grid = {"grid": SampleConfig().grid} if changes.get("sampler", self.sampler) != self.sampler else {}
+        return {**grid, **changes}
 
     @property
     def at_once(self) -> bool:
@@ -280,16 +288,21 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def readable(tree: Mapping[str, Any], where: str) -> None:
+    """Raises UserError for a version that this package does not read."""
+    version = tree.get("version", VERSION)
+    if version != VERSION or isinstance(version, bool):
+        mend = "upgrade noisette" if isinstance(version, int) and version > VERSION else "restore the file"
+        raise UserError(f"{where}: its format has version {version!r}, this noisette reads {VERSION}: {mend}")
+
+
 def parse(tree: Mapping[str, Any], where: str) -> Config:
     """The settings of a nested mapping. `where` names its origin in errors.
 
     Raises:
         UserError: an unknown key, a wrong type or range, or a version newer than this package.
     """
-    version = tree.get("version", VERSION)
-    if version != VERSION or isinstance(version, bool):
-        mend = "upgrade noisette" if isinstance(version, int) and version > VERSION else "restore the file"
-        raise UserError(f"{where}: its format has version {version!r}, this noisette reads {VERSION}: {mend}")
+    readable(tree, where)
     for section, values in tree.items():
         if section not in Config.model_fields:
             raise UserError(f'{where}: unknown section "{section}"{nearest(section, SECTIONS)}')

@@ -9,6 +9,7 @@ Settings that differ only in how to sample share their trained runs.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,9 @@ from noisette.experiment.studies import Factor, Study, Value, differences, flat,
 
 SEEDS_APART = 1_000_000
 """Between the sampling seeds of two training seeds: what is measured of one run must say nothing of the next."""
+
+LONGEST = 100
+"""Letters of a label in a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def _setting(study: Study, chosen: Sequence[Value]) -> Setting:
         tree = merge(tree, training)
         sampling |= drawing
         if factor.kind == "train" and (training or not drawing):
-            trains.append(named(factor, value))
+            trains.append(value.folder or named(factor, value))
     label = ", ".join(named(factor, value) for factor, value in pairs)
     trained = slug("-".join(trains)) or "run"
     return Setting(label, {f.label: v.label for f, v in pairs}, trained, tree, _ways(study, label, tree, sampling))
@@ -148,8 +152,12 @@ def named(factor: Factor, value: Value) -> str:
 
 
 def slug(label: str) -> str:
-    """A label as part of a folder's name."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-.")
+    """A label as part of a folder's name: with a hash where letters are lost, by which alone labels may differ."""
+    found = re.sub(r"[^A-Za-z0-9_.]+", "-", label).strip("-.")
+    lost = any(letter.isalnum() and not letter.isascii() for letter in label) or (label and not found)
+    if not lost and len(found) <= LONGEST:
+        return found
+    return "-".join([*filter(None, [found[:LONGEST].strip("-.")]), hashlib.sha256(label.encode()).hexdigest()[:6]])
 
 
 # --- the folder ---------------------------------------------------------------------------------------------------
@@ -222,6 +230,8 @@ class Folder:
     def settle(self, study: Study) -> Study:
         """Makes the folder, or goes on with the study in it, which may get more seeds; the study as it is then.
 
+        Where no run has begun yet, the study in it may change, so that a mistake can be mended.
+
         Raises:
             UserError: another study lies there, or something else does.
         """
@@ -232,7 +242,9 @@ class Folder:
             return self.read()
         before = self.read()
         new = parse({**study.model_dump(), "seeds": max(study.seeds, before.seeds)}, study.name)
-        if changed := differences(before, new):
+        if not any((self.path / "runs").glob("*")):
+            new = parse(study.model_dump(), study.name)
+        elif changed := differences(before, new):
             said = "; ".join(changed[:3])
             raise UserError(
                 f"{self.path}: another study lies there ({said}): choose another --out, or go on with it: "
@@ -254,11 +266,12 @@ def going_on(study: Study, folder: Path, earlier: Study, found: Sequence[Setting
     values = []
     for setting in found:
         train = {k: v for k, v in setting.settings.get("train", {}).items() if k not in BUDGETS}
-        values.append({"label": setting.trained, "settings": {**setting.settings, "train": train}})
+        whole = {**setting.settings, "train": train}
+        values.append({"label": setting.label, "folder": setting.trained, "settings": whole})
     tree: dict[str, Any] = {
         **study.model_dump(),
         "factors": [{"label": "setting", "values": values}],
-        "continues": str(folder),
+        "continues": str(folder.resolve()),
         "recipe": earlier.recipe,
         "seeds": min(study.seeds or earlier.seeds, earlier.seeds),
     }

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from noisette.errors import UserError, nearest
 from noisette.experiment import ways
-from noisette.experiment.config import VERSION, Section, keys, merge, read_toml, value_of
+from noisette.experiment.config import VERSION, Section, keys, merge, read_toml, readable, value_of
 
 BudgetName = Literal["quick", "standard", "long"]
 Kind = Literal["minutes", "steps", "images"]
@@ -24,9 +24,14 @@ Figure = Literal["curves", "quality", "samples", "dots", "tradeoff", "loss_by_t"
 
 
 class Value(Section):
-    """One value of a factor. `budget` names the kind of budget that it is trained for, where there are several."""
+    """One value of a factor.
+
+    budget names the kind of budget that it is trained for, where there are several; folder is what it gives to the
+    names of its runs where that is not its label.
+    """
 
     label: str
+    folder: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
     budget: Literal["", "minutes", "steps", "images"] = ""
 
@@ -203,6 +208,7 @@ _PARTS: dict[str, type[BaseModel]] = {"factors": Factor, "values": Value, "budge
 
 def parse(tree: Mapping[str, Any], where: str) -> Study:
     """The study of a nested mapping; `where` names its origin. Raises UserError."""
+    readable(tree, where)
     try:
         return Study.model_validate(tree)
     except ValidationError as error:
@@ -323,9 +329,20 @@ def _with_data(study: Study, tree: dict[str, Any], data: Sequence[str]) -> dict[
         return {**tree, "data": {**tree["data"], "source": data[0]}}
     if len(data) < 2:
         raise UserError(f"{study.name}: it compares data, so --data is given twice or more, once for each")
-    values = [{"label": Path(source.rstrip("/")).name, "settings": {"data.source": source}} for source in data]
+    labels = zip(_apart(data), data, strict=True)
+    values = [{"label": label, "settings": {"data.source": source}} for label, source in labels]
     factors = [{**f, "values": values} if f["label"] in comparing else f for f in tree["factors"]]
     return {**tree, "factors": factors}
+
+
+def _apart(sources: Sequence[str]) -> list[str]:
+    """Names of sources: the last part of each path, and as many before it as tell them apart."""
+    parts = [(Path(source).resolve() if source.strip("./") == "" else Path(source)).parts for source in sources]
+    for count in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(part.strip("/") for part in mine[-count:]) for mine in parts]
+        if len({*labels}) == len(labels):
+            break
+    return labels
 
 
 def differences(one: Study, other: Study) -> list[str]:
@@ -344,6 +361,8 @@ def matters(study: Study) -> dict[str, Any]:
     """All that decides what is trained and measured."""
     tree = study.model_dump(mode="json")
     same = ("recipe", "combine", "budget", "measure", "features", "ways", "continues")
+    if study.continues:
+        tree["continues"] = str(Path(study.continues).resolve())
     found = {key: tree[key] for key in same} | flat({key: tree[key] for key in ("data", "base", "given")})
     found |= {f"budget.{key}": tree["budgets"][study.budget][key] for key in ("train", "samples", "leave_out")}
     for factor in tree["factors"]:

@@ -17,6 +17,7 @@ from noisette.experiment.runs import Run
 from noisette.tasks.generate import Images, draw
 
 STRENGTHS = (0.0, 1.0, 2.0, 4.0)
+GRID = SampleConfig().grid
 CALLS = 25  # odd, so that Heun's method, at two calls a step and one in the last, comes out even with the others
 LIMIT = 3
 """The sampling equation counts as solved with this many times the calls."""
@@ -51,7 +52,7 @@ class Noises:
 
     def row(self, label: str, model: build.Model, **changes: Any) -> Row:
         """The pictures that a model makes of these noises, with some settings changed."""
-        settings, shape = self.settings.model_copy(update=changes), self.run.shape
+        settings, shape = self.settings.model_copy(update=self.settings.filled(changes)), self.run.shape
         x, _ = draw(model, settings, shape.x, self.seeds, self.labels, len(shape.classes), chunk=len(self.seeds))
         return Row(label, x, settings)
 
@@ -94,18 +95,19 @@ def weights(noises: Noises, averaged: Images | None = None) -> tuple[Row, Row]:
 def samplers(noises: Noises, model: NetDenoiser, calls: int = CALLS) -> tuple[list[Row], Row]:
     """(every sampler at the same number of network calls, the solution that the deterministic ones approach).
 
-    ddim has no noise of its own. Heun's method takes an odd number of calls: one less where `calls` is even. The
-    solution is what dpmpp_2m gives with LIMIT times the calls, or Heun's method at every step of a table that has
-    fewer; the deterministic rows are compared with it.
+    All walk the usual grid, not that of the run, which was chosen for its sampler. ddim has no noise of its own.
+    Heun's method takes an odd number of calls: one less where `calls` is even. The solution is what dpmpp_2m gives
+    with LIMIT times the calls, or Heun's method at every step of a table that has fewer; the deterministic rows are
+    compared with it.
     """
     rows = []
     for name in SAMPLERS:
         if name != "euler":
             steps = (calls + 1) // 2 if name == "heun" else calls
-            rows.append(noises.row(SAME.get(name, name), model, sampler=name, steps=steps, eta=0.0))
+            rows.append(noises.row(SAME.get(name, name), model, sampler=name, steps=steps, eta=0.0, grid=GRID))
     steps, T = LIMIT * calls, model.schedule.steps
     name, steps = ("dpmpp_2m", steps) if T is None or steps <= T else ("heun", T)
-    solved = noises.row("solved", model, sampler=name, steps=steps, eta=0.0)
+    solved = noises.row("solved", model, sampler=name, steps=steps, eta=0.0, grid=GRID)
     return _against(rows, [None if adds_noise(row.settings.sampler) else solved for row in rows]), solved
 
 

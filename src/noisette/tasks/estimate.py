@@ -12,6 +12,9 @@ from noisette.experiment.runs import Shape
 from noisette.tasks.measure import Settled
 from noisette.tasks.optimisers import is_hidden
 
+COPIES = 3
+"""Of a whole batch in float32, whatever its micro-batches: images, noise, and what it takes to make them."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -61,7 +64,8 @@ def estimate(
     more = max(more, 0)
     images = (steps + more) * train.batch
     seconds = max(seconds + more * step + aside, (train.minutes or 0.0) * 60)
-    memory = resident + _weights(settled.config, shape) + settled.memory_a_sample * (train.micro_batch or train.batch)
+    memory = resident + _weights(settled.config, shape) + COPIES * 4 * math.prod(shape.x) * train.batch
+    memory += settled.memory_a_sample * (train.micro_batch or train.batch)
     return Estimate(train.batch / learning, steps + more, images, images / max(rows, 1), seconds, memory)
 
 

@@ -76,14 +76,9 @@ def settings_of(run: Run, **changes: Any) -> SampleConfig:
 
 
 def settings_in(config: Config, **changes: Any) -> SampleConfig:
-    """As settings_of, of a config.
-
-    The grid of a recipe was chosen for its sampler: another one walks the usual grid where none is named.
-    """
-    given = {f"sample.{key}": value for key, value in changes.items() if value is not None}
-    if given.get("sample.sampler", config.sample.sampler) != config.sample.sampler:
-        given.setdefault("sample.grid", SampleConfig().grid)
-    return config.changed(given, "sample").sample
+    """As settings_of, of a config; another sampler walks the usual grid where none is named."""
+    given = config.sample.filled({key: value for key, value in changes.items() if value is not None})
+    return config.changed({f"sample.{key}": value for key, value in given.items()}, "sample").sample
 
 
 def labels_for(run: Run, seeds: Sequence[int], classes: Sequence[str] | None) -> NDArray[np.int64] | None:
@@ -151,14 +146,19 @@ def generate(
         what = "no way from noise to show" if frames else "nothing to compile"
         raise UserError(f"{run.path}: a GAN draws in one call, so there is {what}")
     labels = labels_for(run, seeds, classes)
-    if labels is None and settings.get("guidance") not in (None, 1):
+    everywhere = tuple(settings.get("interval") or (0, 1)) == (0, 1)
+    if labels is None and (settings.get("guidance") not in (None, 1) or not everywhere):
         raise UserError(f"{run.path}: its net was trained without class labels, so there is nothing to guide by")
+    for option in build.without_effect(chosen.sampler):
+        if settings.get(option) is not None and not chosen.at_once:
+            raise UserError(f"{chosen.sampler} has no {option}: leave it out")
     model, step = build.trained(run, weights, at)
     if chosen.variance == "learned" and not model.learn_variance:
         raise UserError(f"{run.path}: its net has not learned a variance: use --variance small or large")
+    _check(model, chosen)
     begun = time.perf_counter()
-    model, compiled = _ready(model, run, chosen, -(-n // CHUNK), labels is not None, compile)
     with compiling.or_told("use --compile off"):
+        model, compiled = _ready(model, run, chosen, -(-n // CHUNK), labels is not None, compile)
         x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress, noise=given)
     made: dict[str, Any] = {
         **chosen.model_dump(mode="json"),
@@ -195,6 +195,18 @@ def _ready(
     calls = chunks * samplers.network_calls(settings.sampler, settings.steps)
     model, decision = compiling.worth_compiling(model, calling[0], calls, about, asked, prepare)
     return model, decision.on
+
+
+def _check(model: build.Model, settings: SampleConfig) -> None:
+    """Raises UserError for a sampler or a list of times that there is not."""
+    if not isinstance(model, Generator):
+        build.sampler(settings)
+        _times(model.schedule, settings)
+
+
+def _times(schedule: NoiseSchedule, settings: SampleConfig) -> list[float]:
+    with build.as_user_errors("sample"):
+        return samplers.time_grid(schedule, settings.steps, settings.grid)
 
 
 def one_call(run: Run, model: build.Model, count: int) -> Callable[[build.Model], None]:
@@ -307,8 +319,7 @@ def _walk(
 ) -> tuple[Tensor, list[Frame]]:
     """(x at the end of the way from the noise `first`, every step of its first `keep` samples)."""
     sampler, schedule = build.sampler(settings), denoise.schedule
-    with build.as_user_errors("sample"):
-        ts = samplers.time_grid(schedule, settings.steps, settings.grid)
+    ts = _times(schedule, settings)
     x = samplers.start(schedule, lambda: first, ts[0])
     kept = [_frame(schedule, ts[0], x[:keep])] if keep else []
     for step in sampler(denoise, x, ts, noise=source):

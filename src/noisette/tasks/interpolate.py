@@ -79,7 +79,7 @@ WAYS: dict[str, Callable[[Tensor, Tensor, float], Tensor]] = {"slerp": slerp, "l
 def without_chance(settings: SampleConfig) -> SampleConfig:
     """These settings with a deterministic sampler: their own where it is one, or none, else ddim without noise."""
     name = "ddim" if samplers.adds_noise(settings.sampler) else settings.sampler
-    return settings.model_copy(update={"sampler": name, "eta": 0.0})
+    return settings.model_copy(update=settings.filled({"sampler": name, "eta": 0.0}))
 
 
 def interpolate(

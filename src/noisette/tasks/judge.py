@@ -41,6 +41,12 @@ def silent(what: str, done: int, total: int) -> None:
     """A Progress that shows nothing."""
 
 
+def known_features(name: str) -> None:
+    """Raises UserError for features that there are none of."""
+    if name not in FEATURES and not name.endswith(NETWORK):
+        raise UserError(f'unknown features "{name}"{nearest(name, FEATURES)}')
+
+
 class Judge:
     """The extractor for a run's data, and its features of the real images.
 
@@ -58,8 +64,7 @@ class Judge:
     """
 
     def __init__(self, data: ImageData, settings: DataConfig, features: str = "auto", progress: Progress = silent):
-        if features not in FEATURES and not features.endswith(NETWORK):
-            raise UserError(f'unknown features "{features}"{nearest(features, FEATURES)}')
+        known_features(features)
         self.data, self.settings, self.progress = data, settings, progress
         self.asked = features
 
@@ -119,7 +124,8 @@ class Judge:
             progress=lambda done, total: self.progress("Training a reader of the classes, once", done, total),
         )
         if (place := self._reader_place) is not None:
-            made.save(place)
+            with contextlib.suppress(OSError):  # a full disk costs the next evaluation time, not this one its numbers
+                made.save(place)
         return made
 
     @cached_property

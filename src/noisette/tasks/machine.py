@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib.metadata
 import json
@@ -51,8 +52,17 @@ def forget_peak(device: torch.device) -> None:
     """Lets `peak_memory` count from now on. Where the system does not allow that it counts from the process's start."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    _give_back()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: what is held now is the new high-water mark
+
+
+def _give_back() -> None:
+    """Gives the system back what was held before and is free: what a run needs must not hang on what came before it."""
+    gc.collect()
+    # glibc keeps freed memory for itself unless it is asked; other systems have no such call
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def let_go(device: torch.device) -> None:
@@ -171,7 +181,7 @@ def place(kind: str, device: torch.device, about: Any) -> Path | None:
 def recall(place: Path | None) -> Any:
     """What `remember` kept there; None where there is nothing or it is damaged."""
     if place:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             return json.loads(place.read_text(encoding="utf-8"))
     return None
 

@@ -182,10 +182,8 @@ def activations(work: Callable[[int], object]) -> int:
 
 def micro_batch(memory_a_sample: int, batch: int, free: int) -> int:
     """The largest batch / k whose activations fit into `free` bytes, at least 1."""
-    affordable = int(free * MEMORY_SHARE) // max(memory_a_sample, 1)
-    parts = 1
-    while -(-batch // parts) > max(affordable, 1):
-        parts += 1
+    affordable = max(int(free * MEMORY_SHARE) // max(memory_a_sample, 1), 1)
+    parts = -(-batch // affordable)
     return -(-batch // parts)
 
 

@@ -70,7 +70,7 @@ def settings(spec: str, config: Config, labelled: bool) -> SampleConfig:
     if name not in samplers.SAMPLERS:
         raise UserError(f'unknown sampler "{name}"{nearest(name, samplers.SAMPLERS)}')
     changes: dict[str, Any] = {"sampler": name}
-    elsewhere = {option for options in build.OPTIONS.values() for option in options} - set(build.OPTIONS.get(name, ()))
+    elsewhere = build.without_effect(name)
     try:
         changes["steps"] = int(steps)
         for pair in more:

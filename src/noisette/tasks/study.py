@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +18,7 @@ from noisette.experiment.config import BUDGETS
 from noisette.experiment.jobs import Folder, Job, Setting, jobs, settings
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
-from noisette.metrics.distances import Z
-from noisette.tasks.rows import alone
-from noisette.tasks.shards import SHARD
+from noisette.tasks.study_rows import drawn, number
 
 NUMBERS: dict[str, tuple[str, str, str]] = {
     "seconds_train": ("time to train", "s", "lower"),
@@ -80,18 +77,14 @@ SERIES = ("loss", "loss_critic", "val_loss", "grad_norm", "proxy_fd")
 MEASURED = "study"
 """The key of meta.json under which a run keeps what its study measured of it."""
 
-REACHED = 0.1
-"""A class is reached where at least this part of its even share of the samples is read as it with confidence: one
-misread sample reaches no class."""
-
 
 @dataclass(frozen=True)
 class Result:
     """One setting x seed x way of sampling.
 
-    state: finished | failed | running (it may have been broken off) | missing; reason: one line, why there are no
-    numbers. numbers: keys of NUMBERS, None where nothing was measured; errors: standard errors within the run; shared:
-    those of what every seed of the setting is held against. series:
+    state: finished | failed (or damaged) | running (it may have been broken off) | missing; reason: one line, why
+    there are no numbers. numbers: keys of NUMBERS, None where nothing was measured, and `reasons` why; errors:
+    standard errors within the run; shared: those of what every seed of the setting is held against. series:
     "loss", "val_loss", "grad_norm", ... as rows (step, images, seconds, value); "val_loss_t", 20 means in equal bins
     of t; "loss_t" and "eps_t", the same by noisette.tasks.levels, in the space trained in and in that of the noise.
     """
@@ -107,6 +100,7 @@ class Result:
     errors: dict[str, float] = field(default_factory=dict)
     shared: dict[str, float] = field(default_factory=dict)
     series: dict[str, list[Any]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def results(folder: Path) -> list[Result]:
@@ -155,9 +149,30 @@ def is_done(run: Run, study: Study, job: Job) -> bool:
     meta = run.meta
     if meta.get("state") == "failed":
         return True
-    kept = meta.get(MEASURED, {})
-    whole = kept.get("protocol") == protocol(study, job) and set(job.ways) <= set(kept.get("ways", {}))
+    found = kept(meta)
+    whole = found["protocol"] == protocol(study, job) and set(job.ways) <= set(found["ways"])
     return meta.get("state") == "finished" and whole
+
+
+def kept(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run's facts keep of what its study measured: protocol, facts, whole, ways, seconds and more. What is not
+    as it was written counts as not measured."""
+    found = meta.get(MEASURED)
+    found = found if isinstance(found, dict) else {}
+    ways = _parts(found.get("ways"))
+    return {
+        **found,
+        "protocol": found.get("protocol"),
+        "facts": found["facts"] if isinstance(found.get("facts"), dict) else {},
+        "whole": _parts(found.get("whole")),
+        "ways": {way: _parts(part) for way, part in ways.items()},
+        "seconds": number(found.get("seconds")) or 0.0,
+    }
+
+
+def _parts(tree: Any) -> dict[str, Any]:
+    """Those values of a dict that are dicts."""
+    return {name: part for name, part in tree.items() if isinstance(part, dict)} if isinstance(tree, dict) else {}
 
 
 def protocol(study: Study, job: Job) -> dict[str, Any]:
@@ -175,9 +190,24 @@ def opened(path: Path) -> Run | None:
     return Run.open(path) if (path / "config.toml").is_file() else None
 
 
+def damage(path: Path) -> str:
+    """What is wrong with the files of a run folder; empty where nothing is."""
+    try:
+        if run := opened(path):
+            _ = run.meta, run.shape
+    except UserError as error:
+        return f"{error}; remove this folder to train it anew"
+    return ""
+
+
 def left(folder: Folder, study: Study) -> list[Job]:
-    """The jobs that are not done."""
-    return [job for job in jobs(study) if (run := opened(folder.run(job))) is None or not is_done(run, study, job)]
+    """The jobs that are not done. A damaged run is done: what it was is for its owner to look at."""
+    found = []
+    for job in jobs(study):
+        path = folder.run(job)
+        if not damage(path) and ((run := opened(path)) is None or not is_done(run, study, job)):
+            found.append(job)
+    return found
 
 
 def fastest(folder: Path, count: int) -> list[Setting]:
@@ -223,33 +253,37 @@ class _Read:
 
     @classmethod
     def of(cls, path: Path, study: Study, job: Job) -> _Read:
+        if why := damage(path):
+            return cls(path, None, "failed", why.removeprefix(f"{path}/"), {}, {}, {}, {})
         run = opened(path)
         if run is None:
             return cls(path, None, "missing", "not begun", {}, {}, {}, {})
         meta, series = run.meta, _series(run)
         if meta.get("state") == "failed":
             return cls(path, run, "failed", str(meta.get("reason") or "it failed"), {}, {}, series, {})
-        kept = meta.get(MEASURED, {})
-        numbers = dict(kept.get("facts") or facts(run))
-        whole = kept.get("whole", {})
-        numbers |= {key: _float(value) for key, value in whole.get("numbers", {}).items()}
-        numbers["seconds_total"] = (numbers.get("seconds_train") or 0.0) + (_float(kept.get("seconds")) or 0.0)
+        measured = kept(meta)
+        numbers = {key: number(value) for key, value in (measured["facts"] or facts(run)).items()}
+        whole = measured["whole"]
+        numbers |= {key: number(value) for key, value in whole.get("numbers", {}).items()}
+        numbers["seconds_total"] = (numbers.get("seconds_train") or 0.0) + measured["seconds"]
         series |= whole.get("series", {})
         if not is_done(run, study, job):
             why = "trained, not measured yet" if run.finished else "not trained to its end yet"
             return cls(path, run, "running", why, numbers, {}, series, {})
-        return cls(path, run, "finished", "", numbers, dict(whole.get("errors", {})), series, kept.get("ways", {}))
+        return cls(path, run, "finished", "", numbers, _numbers(whole, "errors"), series, measured["ways"])
 
     def results(self, setting: Setting, job: Job) -> Iterator[Result]:
         for way in setting.ways:
             numbers, errors, name = dict(self.numbers), dict(self.errors), way
             shared: dict[str, float] = {}
+            reasons: dict[str, str] = {}
             if self.run is not None and self.state == "finished":
                 name = way or self.run.config.sample.label
-                kept = self.ways.get(way, {})
-                numbers |= {key: _float(value) for key, value in kept.get("numbers", {}).items()}
-                errors |= kept.get("errors", {})
-                shared |= kept.get("shared", {})
+                mine = self.ways.get(way, {})
+                numbers |= {key: number(value) for key, value in mine.get("numbers", {}).items()}
+                errors |= _numbers(mine, "errors")
+                shared |= _numbers(mine, "shared")
+                reasons |= {key: str(why) for key, why in mine.get("reasons", {}).items()}
             yield Result(
                 setting=setting.label,
                 values=setting.values,
@@ -262,24 +296,29 @@ class _Read:
                 errors=errors,
                 shared=shared,
                 series=self.series,
+                reasons=reasons,
             )
+
+
+def _numbers(tree: Mapping[str, Any], name: str) -> dict[str, float]:
+    return {key: value for key, said in tree.get(name, {}).items() if (value := number(said)) is not None}
 
 
 def facts(run: Run) -> dict[str, float | None]:
     """What a run's training comes to."""
     meta = run.meta
-    numbers = {key: _float(meta.get(key)) for key in FACTS}
-    numbers |= {"seconds_train": _float(meta.get("seconds")), "terminal_signal": terminal_signal(run)}
+    numbers = {key: number(meta.get(key)) for key in FACTS}
+    numbers |= {"seconds_train": number(meta.get("seconds")), "terminal_signal": terminal_signal(run)}
     return numbers | _trained(_series(run))
 
 
 def evaluated(run: Run, ways: Sequence[str], how: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the run's evaluation by a protocol gave for each way: numbers, errors, shared. Kept in the run's facts, so
-    that whoever evaluates the run in other ways, or trains it on, does not change what the study found."""
+    """What the run's evaluation by a protocol gave for each way: numbers, errors, shared, reasons. Kept in the run's
+    facts, so that whoever evaluates the run in other ways, or trains it on, does not change what the study found."""
     rows = [row for evaluation in run.evaluations() for row in evaluation["rows"]]
     step, own = run.checkpoint().step, run.config.sample.label
-    names = ("numbers", "errors", "shared")
-    return {way: dict(zip(names, _drawn(rows, step, way or own, how), strict=True)) for way in ways}
+    names = ("numbers", "errors", "shared", "reasons")
+    return {way: dict(zip(names, drawn(rows, step, way or own, how, NUMBERS), strict=True)) for way in ways}
 
 
 def terminal_signal(run: Run) -> float | None:
@@ -296,7 +335,7 @@ def _series(run: Run) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
     for key in SERIES:
         points = [
-            [r["step"], r.get("images"), r.get("seconds"), r[key]] for r in rows if _float(r.get(key)) is not None
+            [r["step"], r.get("images"), r.get("seconds"), r[key]] for r in rows if number(r.get(key)) is not None
         ]
         if points:
             found[key] = points
@@ -316,78 +355,3 @@ def _trained(series: Mapping[str, list[Any]]) -> dict[str, float | None]:
     if len(norms) > 2 and norms.mean() > 0:
         found |= {"grad_norm": float(norms.mean()), "grad_norm_spread": float(norms.std(ddof=1) / norms.mean())}
     return found
-
-
-Found = tuple[dict[str, float | None], dict[str, float], dict[str, float]]
-
-
-def _drawn(rows: Sequence[Mapping[str, Any]], checkpoint: int, way: str, how: Mapping[str, Any]) -> Found:
-    """Numbers, standard errors and shared ones of the evaluation of a way at a checkpoint."""
-    mine = [r for r in rows if r.get("checkpoint") == checkpoint and not r.get("real") and _asked_for(r, way, how)]
-    numbers: dict[str, float | None] = {}
-    errors: dict[str, float] = {}
-    shared: dict[str, float] = {}
-    for row in mine:
-        metric, value = row.get("metric"), _float(row.get("value"))
-        other = "train" if metric == "bits" else "held_out"
-        if metric not in NUMBERS or row.get("reference") == other or row.get("space") not in (None, "pixels"):
-            continue
-        numbers[metric] = value
-        if value is not None and (error := _error(row)) is not None:
-            errors[metric] = error
-        if row.get("label") == way:
-            numbers |= _cost(row)
-        if metric == "clear" and value is not None:
-            numbers |= _reached(row)
-            if alone(row.get("detail", {}).get("by_class", {})):
-                del numbers["clear"]
-                errors.pop("clear", None)
-        if metric == "fid" and value is not None and (found := _floor(rows, row)):
-            floor, error = found
-            numbers["fid_ratio"] = value / floor
-            errors |= {"fid_ratio": errors["fid"] / floor} if "fid" in errors else {}
-            shared["fid_ratio"] = value / floor * error / floor
-    return numbers, errors, shared
-
-
-def _asked_for(row: Mapping[str, Any], way: str, how: Mapping[str, Any]) -> bool:
-    """Whether a row is of this way and protocol; one without a label is of the whole run."""
-    if row.get("weights") != "ema" or row.get("label") not in (way, None):
-        return False
-    return row.get("label") is None or (row.get("n"), (row.get("seeds") or [None])[0]) == (how["samples"], how["seed"])
-
-
-def _cost(row: Mapping[str, Any]) -> dict[str, float | None]:
-    """Network calls, and seconds for 36 samples: whole shards were drawn."""
-    seconds, n = _float(row.get("seconds")), _float(row.get("n"))
-    drawn = math.ceil(n / SHARD) * SHARD if n else 0
-    per_36 = seconds * 36 / drawn if seconds is not None and drawn else None
-    return {"nfe": _float(row.get("nfe")), "seconds_sample": per_36}
-
-
-def _floor(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> tuple[float, float] | None:
-    """What as many real images have for a Fréchet distance, against the same others, and its standard error."""
-    same = ("metric", "reference", "extractor_hash", "n")
-    for other in reversed(rows):
-        if other.get("real") == "train against train" and all(other.get(key) == row.get(key) for key in same):
-            value = _float(other.get("value"))
-            return (value, _error(other) or 0.0) if value and value > 0 else None
-    return None
-
-
-def _reached(row: Mapping[str, Any]) -> dict[str, float | None]:
-    counts, n = row.get("detail", {}).get("by_class"), _float(row.get("n"))
-    if not counts or not n:
-        return {}
-    reached = sum(count >= max(1.0, REACHED * n / len(counts)) for count in counts.values())
-    return {"classes_reached": float(reached), "classes_known": float(len(counts))}
-
-
-def _error(row: Mapping[str, Any]) -> float | None:
-    low, high = _float(row.get("low")), _float(row.get("high"))
-    return None if low is None or high is None else (high - low) / (2 * Z)
-
-
-def _float(value: Any) -> float | None:
-    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if plain else None

@@ -26,6 +26,7 @@ from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
 from noisette.tasks import interpolate, levels
 from noisette.tasks.evaluate import BITS_IMAGES, BITS_TIMES
+from noisette.tasks.generate import settings_in
 from noisette.tasks.judge import Judge
 from noisette.tasks.rows import CONFIDENT
 from noisette.tasks.shards import SHARD
@@ -85,7 +86,7 @@ def of_way(
     if ways.is_path(way):
         _paths(run, model, judge, way, found, watch)
     elif CHAIN_BITS in asked:
-        settings = run.config.changed({f"sample.{key}": value for key, value in ways.settings_of(way).items()}).sample
+        settings = settings_in(run.config, **ways.settings_of(way))
         if settings.sampler == "ddpm" and model.schedule.steps is not None:
             found.add("chain_bits", chain_bits(run, model, data, settings, watch))
     return found

@@ -13,9 +13,11 @@ import json
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 import sqlalchemy.exc
 from optuna.exceptions import ExperimentalWarning, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
@@ -24,6 +26,7 @@ from optuna.trial import TrialState
 from noisette.errors import UserError
 from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, Job, jobs
+from noisette.experiment.runs import move_aside
 from noisette.experiment.studies import Study, matters
 from noisette.tasks.study import NUMBERS, left, of_job
 from noisette.tasks.study_run import Busy, Stopped, Watch, carry_out
@@ -84,6 +87,43 @@ def quiet() -> Iterator[None]:
         ) from None
 
 
+def queue_of(
+    folder: Folder, url: str, study: Study, kind: str = "", sampler: optuna.samplers.BaseSampler | None = None
+) -> optuna.Study:
+    """The queue of a study. One in the study's own folder that is broken, by a full disk, say, is put aside for a new
+    one: the run folders say what is done. Raises UserError as `connect` does."""
+    before = _which(folder.database)
+    try:
+        queue = connect(url, study, kind, sampler)
+        with quiet():
+            queue.get_trials(deepcopy=False)  # what opens may still be cut off further down
+        return queue
+    except UserError as error:
+        if url != database(folder, None) or before is None or "full" in str(error):
+            raise
+    try:
+        with locked(folder.path / "locks" / folder.database.name):
+            if _which(folder.database) == before:  # and not another worker's new one
+                _put_aside(folder.database)
+            return connect(url, study, kind, sampler)
+    except BlockingIOError:  # another worker is at it
+        time.sleep(PAUSE)
+        return connect(url, study, kind, sampler)
+
+
+def _which(file: Path) -> int | None:
+    return file.stat().st_ino if file.exists() else None
+
+
+def _put_aside(file: Path) -> None:
+    """Keeps a database under another name, with what SQLite has beside it, which a new one must not find."""
+    aside = move_aside(file)
+    for more in ("-journal", "-wal", "-shm"):
+        if (beside := file.with_name(file.name + more)).exists():
+            beside.rename(aside.with_name(aside.name + more))
+    warnings.warn(f"{file}: damaged: kept as {aside.name}, and made anew", stacklevel=4)
+
+
 @quiet()
 def connect(url: str, study: Study, kind: str = "", sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
     """The queue of a study, made where it is not there yet. Raises UserError where the database cannot be used."""
@@ -115,7 +155,11 @@ def connect(url: str, study: Study, kind: str = "", sampler: optuna.samplers.Bas
         except SILENT as error:  # others may be making its tables
             why = _line(error)
             time.sleep(PAUSE)
-    raise UserError(f"--storage: the database does not answer ({why}): is it running, and does it let you in?")
+    named = sqlalchemy.make_url(url).render_as_string(hide_password=True)
+    raise UserError(
+        f"--storage: the database {named} does not answer ({why}): is it there and whole, is it running, and does it "
+        "let you in?"
+    )
 
 
 def _line(error: Exception) -> str:
@@ -127,7 +171,7 @@ def deal_out(folder: Folder, url: str, search: bool = False) -> None:
     """Makes the queue, and puts all that is left of a study into it, for workers to come. Raises UserError."""
     study = folder.read()
     with quiet():
-        queue = connect(url, study, SEARCH if search else "")
+        queue = queue_of(folder, url, study, SEARCH if search else "")
         if not search:
             _refill(queue, left(folder, study), _Unattended(folder))
 
@@ -142,7 +186,7 @@ def work(folder: Folder, url: str, stopped: Stopped, watch: Watch, ended: Ended)
     study = folder.read()
     folder.mark(searched=False)
     with quiet():
-        queue, unattended = connect(url, study), _Unattended(folder)
+        queue, unattended = queue_of(folder, url, study), _Unattended(folder)
         while missing := left(folder, study):
             if number := stopped():
                 raise Stop(number)

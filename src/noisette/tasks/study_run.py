@@ -10,21 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from noisette.data import ImageData, cache, fetch
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError, nearest
 from noisette.experiment import build, ways
-from noisette.experiment.config import BUDGETS
+from noisette.experiment.config import BUDGETS, Config
 from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, Job, jobs
-from noisette.experiment.runs import Run
+from noisette.experiment.runs import Run, move_aside
 from noisette.experiment.studies import Study
+from noisette.metrics import distances
 from noisette.metrics.features import Inception
 from noisette.tasks import plan, study_measures, train
 from noisette.tasks.evaluate import evaluate
-from noisette.tasks.judge import NETWORK, Judge
-from noisette.tasks.rows import METRICS, refusal
-from noisette.tasks.study import MEASURED, NUMBERS, evaluated, facts, is_done, opened, protocol
+from noisette.tasks.judge import NETWORK, Judge, Progress, known_features
+from noisette.tasks.rows import DISTANCES, METRICS, refusal
+from noisette.tasks.study import MEASURED, NUMBERS, damage, evaluated, facts, is_done, kept, opened, protocol
 
 Stopped = Callable[[], int]
 """Asked now and then; a signal's number instead of 0 ends the work, with a checkpoint."""
@@ -40,8 +42,8 @@ class Busy(Exception):
 def carry_out(folder: Folder, study: Study, job: Job, stopped: Stopped, watch: Watch) -> bool:
     """Does all that is left to do for a job; whether there was anything.
 
-    A training that cannot go on (a loss that is not finite, not enough memory) is a result: the run is marked as
-    failed, with the reason.
+    A training that cannot go on (a loss that is not finite or that its author got wrong, not enough memory) is a
+    result: the run is marked as failed, with the reason.
 
     Raises:
         Busy: another worker has it.
@@ -58,12 +60,17 @@ def carry_out(folder: Folder, study: Study, job: Job, stopped: Stopped, watch: W
             stack.enter_context(locked(folder.lock(job)))
         except BlockingIOError:
             raise Busy from None
-        run = opened(folder.run(job))
-        if run is not None and is_done(run, study, job):
+        path = folder.run(job)
+        if damage(path) or ((run := opened(path)) is not None and is_done(run, study, job)):
             return False
-        run = _trained(folder, study, job, run, stopped, here)
-        if run.finished:
-            _measure(run, study, job, stopped, here)
+        try:
+            run = _trained(folder, study, job, run, stopped, here)
+            if run.finished:
+                _measure(run, study, job, stopped, here)
+        except build.DistanceError as error:
+            if (run := opened(path)) is None:
+                raise
+            run.update_meta(state="failed", reason=str(error))
         return True
 
 
@@ -74,7 +81,7 @@ def _trained(folder: Folder, study: Study, job: Job, run: Run | None, stopped: S
     """The run at the end of its budget, or marked as failed."""
     path, data = folder.run(job), None
     if run is None:
-        shutil.rmtree(path, ignore_errors=True)  # the beginning of one that was killed
+        _clear(path)
         if study.continues:
             run = _taken_on(Folder(Path(study.continues)), job, path)
         else:
@@ -94,6 +101,15 @@ def _trained(folder: Folder, study: Study, job: Job, run: Run | None, stopped: S
             raise
         run.update_meta(state="failed", reason="not enough memory")
     return Run.open(path)
+
+
+def _clear(path: Path) -> None:
+    """Makes room for a run: the beginning of one that was killed goes, but what was trained is kept."""
+    if (path / "checkpoints").is_dir():
+        aside = move_aside(path)
+        warnings.warn(f"{path}: its config.toml is gone: kept as {aside.name}, and trained anew", stacklevel=2)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def source_of(job: Job) -> tuple[str, dict[str, Any]]:
@@ -132,31 +148,55 @@ def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -
             raise train.Interrupted(run, run.checkpoint().step, number)
         watch(stage, done / max(total, 1))
 
-    begun, how = time.perf_counter(), protocol(study, job)
-    kept = run.meta.get(MEASURED, {})
-    if kept.get("protocol") != how:
-        kept = {"protocol": how, "ways": {}, "seconds": 0.0}
-    missing = [way for way in job.ways if way not in kept["ways"]]
+    how, before = protocol(study, job), kept(run.meta)
+    if before["protocol"] != how:
+        before = {"protocol": how, "ways": {}, "seconds": 0.0}
+    missing = [way for way in job.ways if way not in before["ways"]]
     drawn = tuple(way for way in missing if way and not ways.is_path(way))
     metrics = [metric for metric in study.measure if metric in METRICS]
+    data = build.data(run)
+    features, why = features_of(run, study, data, progress)
+    judge = Judge(data, run.config.data, features, progress)
+    if {*metrics} & {*DISTANCES} and cache.folder() is not None:
+        _ = judge.real("train"), judge.real("held_out")
+    begun = time.perf_counter()  # what is done once for these data does not count
     for using in ((),) * ("" in missing) + (drawn,) * bool(drawn):
         if metrics:
-            evaluate(run, how["samples"], metrics, using, study.features, seed=how["seed"], progress=progress)
+            evaluate(run, how["samples"], metrics, using, features, seed=how["seed"], progress=progress)
     asked = [measure for measure in study.measure if measure in study_measures.MEASURES]
     found = evaluated(run, missing, how)
     whole: dict[str, Any] = {}
     more = asked or any(ways.is_path(way) for way in missing)
     if more and isinstance(model := build.trained(run)[0], NetDenoiser):
-        data = build.data(run)
-        judge = Judge(data, run.config.data, study.features, progress)
         whole = study_measures.whole(run, model, data, asked, progress).told()
         for way in found:
             if way:
                 own = study_measures.of_way(run, model, data, judge, way, asked, progress).told()
                 found[way] = {kind: {**found[way].get(kind, {}), **own.get(kind, {})} for kind in (*found[way], *own)}
-    seconds = kept["seconds"] + time.perf_counter() - begun
-    kept |= {"ways": {**kept["ways"], **found}, "whole": whole, "seconds": round(seconds, 1)}
-    run.update_meta(**{MEASURED: {"facts": facts(run), **kept}})
+    seconds = before["seconds"] + time.perf_counter() - begun
+    before |= {"ways": {**before["ways"], **found}, "whole": whole, "seconds": round(seconds, 1), "features": why}
+    run.update_meta(**{MEASURED: {**before, "facts": before.get("facts") or facts(run)}})
+
+
+def features_of(run: Run, study: Study, data: ImageData, progress: Progress) -> tuple[str, str]:
+    """(what a run's samples are compared by, a word on why where that is not the first choice).
+
+    What is left to us ("auto") needs no more samples than a study draws, and more real images than there are: the same
+    for all runs of one data set, as their distances are held against each other.
+    """
+    wanted = [metric for metric in study.measure if metric in DISTANCES]
+    if study.features != "auto" or not wanted or data.x.shape[3] == 1:  # grey images are not Inception's
+        return study.features, ""
+    least = distances.smallest(Inception.dim) if "fid" in wanted else distances.FEWEST
+    real = len(data.train) - min(study.chosen.samples, len(data.train) // 2)
+    if min(study.chosen.samples, real) >= least:
+        return "auto", ""
+    judge = Judge(data, run.config.data, "pixels", progress)
+    few = f"{study.chosen.samples:,} samples" if study.chosen.samples < least else f"{real:,} real images"
+    return (
+        "classifier" if judge.reads_well else "pixels",
+        f"{few} are too few for the Inception network: {least} or more",
+    )
 
 
 # --- before anything is trained -----------------------------------------------------------------------------------
@@ -171,17 +211,34 @@ def check(study: Study) -> None:
     for answer in study.answers:
         if answer not in NUMBERS:
             raise UserError(f'{study.name}: answers: unknown number "{answer}"{nearest(answer, NUMBERS)}')
-    dim = Inception.dim if study.features == Inception.name or study.features.endswith(NETWORK) else 0
-    if why := refusal([m for m in study.measure if m in METRICS], study.chosen.samples, dim):
+    known_features(study.features)
+    network = study.features == Inception.name or study.features.endswith(NETWORK)
+    if why := refusal([m for m in study.measure if m in METRICS], study.chosen.samples, Inception.dim * network):
         raise UserError(f"{study.name}: {why}")
+    if network:
+        fetch.inception_file(Path(study.features) if study.features.endswith(NETWORK) else None)
     if study.continues:
         for job in jobs(study):  # what was trained before was looked at before
             _finished(Folder(Path(study.continues)), job)
         return
     for job in jobs(study, seeds=[0]):
         source, settings = source_of(job)
-        _, shape, config = train.planned(source, settings, study.recipe or None)
+        data, shape, config = train.planned(source, settings, study.recipe or None)
+        _enough(study, data, config)
         for way in job.ways:
             if way and not ways.is_path(way):
                 plan.settings(way, config, build.conditional(config, shape))
-                build.check(config.changed({"sample": ways.settings_of(way)}, f"{study.name}: {way}"), shape)
+                told = config.sample.filled(ways.settings_of(way))
+                build.check(config.changed({"sample": told}, f"{study.name}: {way}"), shape)
+
+
+def _enough(study: Study, data: ImageData, config: Config) -> None:
+    """Raises UserError where these data can never be measured by what the study asks for."""
+    source = config.data.source
+    if not {*study.measure} & {*DISTANCES}:
+        return
+    if len(data.train) < 2:
+        raise UserError(f"{source}: {len(data.train)} training images are too few to hold samples against: take more")
+    judge = Judge(data, config.data, study.features)
+    if study.features == "classifier" and judge.no_reader:
+        raise UserError(f"{source}: no classifier: {judge.no_reader}; use --features pixels")

@@ -18,8 +18,8 @@ from noisette.experiment.files import write_text
 from noisette.experiment.jobs import Folder, Setting, jobs, settings
 from noisette.experiment.runs import Run
 from noisette.experiment.studies import Study
-from noisette.tasks.study import NUMBERS, opened
-from noisette.tasks.study_queue import SEARCH, Ended, Stop, connect, done, once, quiet
+from noisette.tasks.study import NUMBERS, opened, results
+from noisette.tasks.study_queue import SEARCH, Ended, Stop, done, once, queue_of, quiet
 from noisette.tasks.study_run import Stopped, Watch
 from noisette.tasks.train import Interrupted
 
@@ -45,7 +45,8 @@ class Tried:
 def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Watch, ended: Ended) -> None:
     """Tries settings for so many minutes; a run that has begun is finished. The same again searches on.
 
-    A setting that is tried again gets another seed, so that luck does not win. What was interrupted comes first.
+    A setting that is tried again gets another seed, so that luck does not win. What was interrupted comes first. It
+    ends before its time where every setting was tried and none gave an answer.
 
     Raises:
         Interrupted, Stop: `stopped` said so.
@@ -56,7 +57,8 @@ def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Wa
     folder.mark(searched=True)
     with quiet():
         sampler = optuna.samplers.TPESampler(n_startup_trials=FIRST, constant_liar=True)
-        queue = connect(url, study, SEARCH, sampler)
+        queue = queue_of(folder, url, study, SEARCH, sampler)
+        tried, hopeful = set[str](), set[str]()
         until = time.monotonic() + 60 * minutes
 
         def objective(trial: optuna.Trial) -> float:
@@ -67,13 +69,17 @@ def search(folder: Folder, url: str, minutes: float, stopped: Stopped, watch: Wa
             if SEED not in trial.user_attrs:
                 trial.set_user_attr(SEED, _next_seed(queue, chosen))
             (job,) = jobs(study, [setting], [trial.user_attrs[SEED]])
+            tried.add(setting.label)
             try:
-                return done(folder, study, job, stopped, watch, ended)
+                value = done(folder, study, job, stopped, watch, ended)
             except Interrupted:
                 queue.add_trial(_again(trial))
                 raise
+            hopeful.add(setting.label)
+            return value
 
-        while time.monotonic() < until:
+        every = {setting.label for setting in by_values.values()}
+        while time.monotonic() < until and (hopeful or tried != every):
             if number := stopped():
                 raise Stop(number)
             once(queue, objective)
@@ -104,14 +110,18 @@ def best(folder: Folder, url: str) -> list[Tried]:
     """
     study = folder.read()
     with quiet():
-        trials = connect(url, study, SEARCH).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        trials = queue_of(folder, url, study, SEARCH).get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     answers: dict[frozenset[tuple[str, str]], dict[int, float]] = {}
     for trial in trials:
         if trial.value is not None:
             answers.setdefault(frozenset(trial.params.items()), {})[trial.user_attrs[SEED]] = trial.value
     found = [Tried(s, answers[key]) for s in settings(study) if (key := frozenset(s.values.items())) in answers]
     if not found:
-        raise UserError(f"{folder.path}: no run of the search was finished: give it more --minutes")
+        failed = [result for result in results(folder.path) if result.state == "failed"]
+        if not failed:
+            raise UserError(f"{folder.path}: no run of the search was finished: give it more --minutes")
+        count = len({result.run for result in failed})
+        raise UserError(f"{folder.path}: all that was tried failed, {count} runs: {failed[0].reason}")
     sign = -1 if NUMBERS[study.answers[0]][2] == "higher" else 1
     found.sort(key=lambda one: sign * one.mean)
     write_text(folder.best_path, _recipe(folder, study, found[0]))
@@ -124,5 +134,5 @@ def _recipe(folder: Folder, study: Study, best: Tried) -> str:
     config = Run.open(next(filter(opened, places), places[0])).config
     way = best.setting.ways[0]
     if way and not ways.is_path(way):
-        config = config.changed({"sample": ways.settings_of(way)})
+        config = config.changed({"sample": config.sample.filled(ways.settings_of(way))})
     return config.to_toml()

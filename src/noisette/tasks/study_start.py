@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from noisette.errors import UserError
+from noisette.errors import UserError, nearest
 from noisette.experiment import studies
-from noisette.experiment.jobs import Folder, going_on
+from noisette.experiment.jobs import Folder, going_on, named, settings
 from noisette.experiment.studies import Study
 from noisette.tasks import study_run
 from noisette.tasks.study import fastest
+
+
+def loaded(what: str) -> Study:
+    """A study by its name or .toml file, that means something. Raises UserError.
+
+    It is looked at as it is written: what of it a user's --values leave out need not be there any more.
+    """
+    study = studies.load(what)
+    if not study.factors:
+        return study
+    if study.ways and any(factor.kind == "sample" for factor in study.factors):
+        raise UserError(
+            f'{what}: ways say nothing beside a factor of kind = "sample", which says how to sample: drop them'
+        )
+    whole = study.chosen.model_copy(update={"leave_out": ()})
+    every = settings(study.model_copy(update={"budgets": {study.budget: whole}}))
+    labels = dict.fromkeys(setting.label for setting in every)
+    values = [label for f in study.factors for v in f.values for label in (v.label, named(f, v))]
+    for label in study.baseline:
+        if label not in {*labels, *values}:
+            raise UserError(f'{what}: baseline: no value or setting "{label}"{nearest(label, {*labels, *values})}')
+    for name, budget in study.budgets.items():
+        for pattern in budget.leave_out:
+            if not any(fnmatchcase(label, pattern) for label in labels):
+                hint = nearest(pattern, labels)
+                raise UserError(f'{what}: budgets.{name}.leave_out: no setting is called like "{pattern}"{hint}')
+    return study
 
 
 def asked(
@@ -45,7 +73,7 @@ def asked(
             raise UserError(f"{what}: its settings stand: give its name instead, with another --out, to change them")
         return begun, studies.chosen(begun.read(), seeds=seeds)
     chosen = studies.chosen(
-        studies.load(what),
+        loaded(what),
         data=data,
         budget=budget,
         seeds=seeds,

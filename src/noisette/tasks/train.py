@@ -93,6 +93,13 @@ def planned(
     shape = shape_of(data)
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
     build.check(config, shape)
+    if config.train.tensorboard:
+        board.need()
+    if config.train.eval_every and len(data.train) < 2 * FEWEST:
+        raise UserError(
+            f"{source}: {len(data.train)} training images are too few for looks at the quality (train.eval_every), "
+            f"which need {2 * FEWEST}: leave it out, or set --train.eval_every 0"
+        )
     return data, shape, config
 
 
@@ -118,13 +125,6 @@ def start(
     if out and Path(source).is_dir() and Path(out).resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{out}: lies inside the data, and would be read as data next time: choose another --out")
     data, shape, config = planned(source, settings, recipe, progress)
-    if config.train.tensorboard:
-        board.need()
-    if config.train.eval_every and len(data.train) < 2 * FEWEST:
-        raise UserError(
-            f"{source}: {len(data.train)} training images are too few for --eval-every, which needs {2 * FEWEST}: "
-            "leave it out"
-        )
     path = Path(out) if out else fresh_path(source)
     info = {
         **data.info,

@@ -54,8 +54,13 @@ def dash(which: int) -> str | tuple[int, tuple[float, ...]]:
 
 
 def short(text: str) -> str:
-    """A name that leaves room for the chart beside it: its end is what tells names apart."""
-    return text if len(text) <= LONGEST else "…" + text[1 - LONGEST :]
+    """A name that leaves room for the chart beside it: its end is what tells names apart.
+
+    As it is written: dollars are no mathematics, and a leading _ does not keep it out of a legend.
+    """
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    text = text if len(text) <= LONGEST else "…" + text[1 - LONGEST :]
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def dots(found: Sequence[Dot], x: str, floors: Sequence[tuple[str, float]] = (), percent: bool = False) -> Figure:

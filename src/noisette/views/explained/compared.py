@@ -115,9 +115,10 @@ def samplers(bench: Bench) -> Explanation:
         f"pictures are {away[best]:.1f} of 255 grey levels away (all of them: {said})."
     )
     text = [
-        "All start from the same noise. The deterministic samplers walk to the same pictures, some of them in fewer "
-        f"steps; the last row shows where ({limit.settings.sampler} with {limit.calls} calls). ddpm adds fresh noise "
-        "on its way and so ends elsewhere: it cannot be held against them picture by picture."
+        "All start from the same noise and walk the same grid of times. The deterministic samplers walk to the same "
+        "pictures, some of them in fewer steps; the last row shows where "
+        f"({limit.settings.sampler} with {limit.calls} calls). ddpm adds fresh noise on its way and so ends elsewhere: "
+        "it cannot be held against them picture by picture."
     ]
     every = [Row(f"{row.label}\n{row.calls} calls", row.x) for row in (*rows, limit)]
     return Explanation(finding, text, boards=[Board("", "A sample", bench.columns(noises), every)])

@@ -71,7 +71,8 @@ def findings(
     worth = [] if cost in measured else price(made, cost)
     worth += [s for key in measured[:1] for s in front(made, key, cost)]
     if not measured:
-        lead = ["Nothing that the question asks for has been measured yet."]
+        why = dict.fromkeys(filter(None, (_why(found, key) for key in answers)))
+        lead = [" ".join(["Nothing that the question asks for has been measured yet.", *why])]
     said = [
         *lead,
         *(s for ranked in others[:1] for s in ranked),
@@ -83,8 +84,16 @@ def findings(
     limits = [*_failed(found), *(_collapsed(units) if REACHED in answers else []), *_unfinished(found), *_alone(units)]
     room = max(1, SENTENCES - len(limits))
     said += _spread(units, measured[0]) if measured else []
-    missing = [f"{capital(of.about(key)[0])} was not measured." for key in answers if key not in made.means]
+    missing = [
+        _why(found, key) or f"{capital(of.about(key)[0])} was not measured." for key in answers if key not in made.means
+    ]
     return Findings([*said[:room], *limits], [*said[room:], *(missing if measured else [])], made)
+
+
+def _why(found: Sequence[Unit], key: str) -> str:
+    """ "Fréchet distance was not measured: ..."; empty where no run says why."""
+    reasons = dict.fromkeys(r.reasons[key] for unit in found for r in unit.finished if key in r.reasons)
+    return f"{capital(of.about(key)[0])} was not measured: {next(iter(reasons)).rstrip('.')}." if reasons else ""
 
 
 def noise(made: Claims) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from noisette.errors import UserError
 from noisette.experiment.files import write_text
 from noisette.experiment.jobs import Folder, jobs
-from noisette.experiment.studies import Study
-from noisette.tasks.study import Result, results
+from noisette.experiment.studies import Study, flat
+from noisette.tasks.study import Result, kept, results
 from noisette.views import commands, page, verdicts, words
 from noisette.views.cards import as_text
 from noisette.views.comparison import listed
@@ -184,15 +184,31 @@ def _how(told: Told) -> Section:
     ]
     text = list(study.about)
     if study.continues:
-        text.append(f"It trained on from the runs of {study.continues}.")
+        text.append(f"It trained on from the runs of {_here(study.continues)}.")
     base = [[key, as_text(value)] for tree in (study.base, study.given) for key, value in _flat(tree)]
     tables = [Table([row for row in rows if row[1]])]
     tables += [Table(base, "Settings that are the same in all of them", folded=True)] if base else []
     text.append("This does all of it anew, in another folder:")
-    of = ["--of", study.continues] if study.continues else []
-    what = study.name if study.continues else told.place.study_path
-    again = commands.study(what, *of, *told.how, "--out", f"{told.place.path}-again")
+    what = [study.name, *_choices(study)] if study.continues else [told.place.study_path]
+    again = commands.study(*what, *told.how, "--out", f"{told.place.path}-again")
     return Section("how", "How it was measured", text, tables=tables, command=again)
+
+
+def _choices(study: Study) -> list[object]:
+    """The options that make the same of best-of: what is in its file says nothing of them."""
+    chosen = study.chosen
+    words: list[object] = ["--of", _here(study.continues), "--budget", study.budget, "--samples", chosen.samples]
+    words += ["--seeds", study.seeds or chosen.seeds]
+    words += [] if study.features == "auto" else ["--features", study.features]
+    for key, value in flat(study.given).items():
+        words += [f"--{key}", value]
+    return words
+
+
+def _here(path: str) -> Path:
+    """A path as one would type it."""
+    here = Path.cwd()
+    return Path(path).relative_to(here) if Path(path).is_relative_to(here) else Path(path)
 
 
 def _flat(tree: dict[str, object]) -> list[tuple[str, object]]:
@@ -208,9 +224,10 @@ def _read(found: Sequence[Unit]) -> list[list[str]]:
     machines = list(dict.fromkeys(name for m in materials if (name := words.machine_name(m.meta))))
     judged = [s for m in materials for s in m.scores if s.metric in units.DISTANCES and s.hash]
     features = list(dict.fromkeys(verdicts.extractor(s) for s in judged))
+    why = list(dict.fromkeys(said for m in materials if (said := str(kept(m.meta).get("features") or ""))))
     return [
         ["machine", listed(machines) if machines else ""],
-        ["features", listed(features) if features else ""],
+        ["features", ": ".join([listed(features), *why]) if features else ""],
     ]
 
 

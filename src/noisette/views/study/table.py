@@ -92,8 +92,9 @@ def lines(results: Sequence[Result]) -> str:
     errors = [key for key in numbers if any(key in result.errors for result in results)]
     file = io.StringIO()
     write = csv.writer(file, lineterminator="\n").writerow
-    common = ["setting", *factors, "seed", "way", "state", "reason", "run"]
-    write([*common, *numbers, *(f"{key}_error" for key in errors)])
+    rest = ["seed", "way", "state", "reason", "run", *numbers, *(f"{key}_error" for key in errors)]
+    # A column has one name: a factor may be called as a number is, like the steps of a sampler.
+    write(["setting", *(f"{name} (factor)" if name in ("setting", *rest) else name for name in factors), *rest])
     for r in results:
         row = [r.setting, *(r.values.get(name, "") for name in factors), r.seed, r.way, r.state, r.reason, r.run.name]
         row += [_plain(r.numbers.get(key)) for key in numbers] + [_plain(r.errors.get(key)) for key in errors]

@@ -26,7 +26,7 @@ ANYWHERE = ("steps", "images", "parameters", "nfe", "terminal_signal", "grad_nor
 """Numbers that mean the same whatever was learned from and wherever it was done."""
 
 
-EXACT = ("steps", "images", "parameters", "nfe", "terminal_signal", "memory")
+EXACT = ("steps", "images", "parameters", "nfe", "terminal_signal")
 """Numbers in which no luck is where every seed gives the same."""
 
 NUMBER = re.compile(r"(?:[\w. ]+=)?([-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?)")

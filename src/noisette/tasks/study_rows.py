@@ -1,0 +1,97 @@
+"""What the evaluation of one run says of one way to sample, as numbers of a study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
+
+from noisette.metrics.distances import Z
+from noisette.tasks.rows import alone
+from noisette.tasks.shards import SHARD
+
+REACHED = 0.1
+"""A class is reached where at least this part of its even share of the samples is read as it with confidence: one
+misread sample reaches no class."""
+
+Found = tuple[dict[str, float | None], dict[str, float], dict[str, float], dict[str, str]]
+
+
+def drawn(
+    rows: Sequence[Mapping[str, Any]], checkpoint: int, way: str, how: Mapping[str, Any], known: Container[str]
+) -> Found:
+    """Numbers of the `known` keys, standard errors and shared ones of the evaluation of a way at a checkpoint, and why
+    others are none."""
+    mine = [r for r in rows if r.get("checkpoint") == checkpoint and not r.get("real") and _asked_for(r, way, how)]
+    numbers: dict[str, float | None] = {}
+    errors: dict[str, float] = {}
+    shared: dict[str, float] = {}
+    reasons: dict[str, str] = {}
+    for row in mine:
+        metric, value = row.get("metric"), number(row.get("value"))
+        other = "train" if metric == "bits" else "held_out"
+        if metric not in known or row.get("reference") == other or row.get("space") not in (None, "pixels"):
+            continue
+        numbers[metric] = value
+        if value is None and row.get("reason"):
+            reasons |= dict.fromkeys((metric, "fid_ratio") if metric == "fid" else (metric,), str(row["reason"]))
+        if value is not None and (error := _error(row)) is not None:
+            errors[metric] = error
+        if row.get("label") == way:
+            numbers |= _cost(row)
+        if metric == "clear" and value is not None:
+            numbers |= _reached(row)
+            if alone(row.get("detail", {}).get("by_class", {})):
+                del numbers["clear"]
+                errors.pop("clear", None)
+                reasons["clear"] = "the samples are all read as one class, as noise is"
+        if metric == "fid" and value is not None and (found := _floor(rows, row)):
+            floor, error = found
+            numbers["fid_ratio"] = value / floor
+            errors |= {"fid_ratio": errors["fid"] / floor} if "fid" in errors else {}
+            shared["fid_ratio"] = value / floor * error / floor
+    return numbers, errors, shared, reasons
+
+
+def _asked_for(row: Mapping[str, Any], way: str, how: Mapping[str, Any]) -> bool:
+    """Whether a row is of this way and protocol; one without a label is of the whole run."""
+    if row.get("weights") != "ema" or row.get("label") not in (way, None):
+        return False
+    return row.get("label") is None or (row.get("n"), (row.get("seeds") or [None])[0]) == (how["samples"], how["seed"])
+
+
+def _cost(row: Mapping[str, Any]) -> dict[str, float | None]:
+    """Network calls, and seconds for 36 samples: whole shards were drawn."""
+    seconds, n = number(row.get("seconds")), number(row.get("n"))
+    made = math.ceil(n / SHARD) * SHARD if n else 0
+    per_36 = seconds * 36 / made if seconds is not None and made else None
+    return {"nfe": number(row.get("nfe")), "seconds_sample": per_36}
+
+
+def _floor(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """What as many real images have for a Fréchet distance, against the same others, and its standard error."""
+    same = ("metric", "reference", "extractor_hash", "n")
+    for other in reversed(rows):
+        if other.get("real") == "train against train" and all(other.get(key) == row.get(key) for key in same):
+            value = number(other.get("value"))
+            return (value, _error(other) or 0.0) if value and value > 0 else None
+    return None
+
+
+def _reached(row: Mapping[str, Any]) -> dict[str, float | None]:
+    counts, n = row.get("detail", {}).get("by_class"), number(row.get("n"))
+    if not counts or not n:
+        return {}
+    reached = sum(count >= max(1.0, REACHED * n / len(counts)) for count in counts.values())
+    return {"classes_reached": float(reached), "classes_known": float(len(counts))}
+
+
+def _error(row: Mapping[str, Any]) -> float | None:
+    low, high = number(row.get("low")), number(row.get("high"))
+    return None if low is None or high is None else (high - low) / (2 * Z)
+
+
+def number(value: Any) -> float | None:
+    """A finite number; None for anything else."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if plain else None
