@@ -14,7 +14,7 @@ from noisette.experiment.config import Config, merge
 from noisette.experiment.runs import Shape
 from noisette.tasks.measure import Settled, Trial, settle
 
-SHAPE = Shape(1, 8, 8, ("left", "right"))
+SHAPE = Shape.images(1, 8, 8, ("left", "right"))
 OPEN: dict[str, Any] = {"precision": "auto", "layout": "auto", "compile": "auto"}
 GIB = 2**30
 

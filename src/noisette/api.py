@@ -18,6 +18,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from noisette.data import DataSpec, load
+from noisette.data.medium import Stored
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.errors import UserError
 from noisette.experiment import build, runs
@@ -46,7 +47,8 @@ Watcher = Callable[[_train.TrainStep], None]
 
 
 class Samples(_generate.Samples):
-    """Samples that can be written: x uint8 (N, H, W, C), seeds, labels, classes, settings."""
+    """Samples that can be written: x (images uint8 (N, H, W, C), clips float32 (N, F, J, D)), seeds, labels, classes,
+    settings."""
 
     def save(self, path: str | Path) -> Path:
         """Writes a grid (.png), arrays (.npz), or one PNG each (a path ending in "/"). Raises UserError."""
@@ -105,8 +107,8 @@ class Run:
         """The noise that `sample` starts from, (n, C, H, W) float32: sample(noise=...) takes this or any other."""
         return _generate.noise_of(self._run, n, seed)
 
-    def forward(self, images: _generate.Images | None = None, n: int = 1, count: int = 10, seed: int = 0) -> Trajectory:
-        """Images, uint8 (N, H, W, C), on their way to noise in `count` steps; by default n of the run's own data.
+    def forward(self, images: Stored | None = None, n: int = 1, count: int = 10, seed: int = 0) -> Trajectory:
+        """Samples, as they are kept, on their way to noise in `count` steps; by default n of the run's own data.
 
         Raises:
             UserError: the data are gone or have changed.
@@ -117,7 +119,7 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # every frame says how much signal is left
             schedule = build.schedule(self.config.schedule)
-        return Trajectory(explain.forward(images, schedule, count, seed))
+        return Trajectory(explain.forward(images, self._run.shape.medium, schedule, count, seed))
 
     def interpolate(
         self,
@@ -141,9 +143,8 @@ class Run:
         shape, chosen = self._run.shape, _generate.settings_of(self._run, **settings)
         labels = _generate.labels_for(self._run, [0] * count, [cls] if cls else None)
         label = None if labels is None else int(labels[0])
-        null = len(shape.classes)
         path = _interpolate.interpolate(
-            build.trained(self._run)[0], chosen, shape.x, between, count, kind=kind, label=label, null=null
+            build.trained(self._run)[0], chosen, shape, between, count, kind=kind, label=label
         )
         used = _interpolate.without_chance(chosen).model_dump(mode="json")
         return Samples(path.x, [between[0]] * count, labels, shape.classes, {**used, "between": between, "kind": kind})

@@ -64,14 +64,14 @@ def test_command_line_values() -> None:
 def test_every_recipe_builds_what_it_says(name: str) -> None:
     fits = recipes.known()[name].get("fits")
     if fits is None:  # taken by name only
-        shape = Shape(3, 32, 32, ("a", "b"))
+        shape = Shape.images(3, 32, 32, ("a", "b"))
         assert recipes.fitting(shape) != name
         build.check(build.resolve(shape, name, {}), shape)
         return
     # A recipe is chosen by the shape of data that are loaded already: it cannot say how to load them.
     assert set(recipes.known()[name].get("data", {})) <= {"flip"}
     for channels in fits["channels"]:
-        shape = Shape(channels, fits["max_side"], fits["max_side"], ("a", "b"))
+        shape = Shape.images(channels, fits["max_side"], fits["max_side"], ("a", "b"))
         assert recipes.fitting(shape) == name
         config = build.resolve(shape, None, {})
         assert config.recipe == name and config.train.minutes
@@ -80,18 +80,18 @@ def test_every_recipe_builds_what_it_says(name: str) -> None:
 
 def test_no_recipe_for_a_giant() -> None:
     with pytest.raises(UserError, match="--image-size"):
-        recipes.fitting(Shape(3, 4096, 4096))
+        recipes.fitting(Shape.images(3, 4096, 4096))
 
 
 def test_a_recipe_file_and_a_mistake_in_it(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[optim]\nlr = 0.5\n")
-    assert build.resolve(Shape(1, 8, 8), str(file), {"optim.ema": 0.9}).optim == Config().optim.model_copy(
+    assert build.resolve(Shape.images(1, 8, 8), str(file), {"optim.ema": 0.9}).optim == Config().optim.model_copy(
         update={"lr": 0.5, "ema": 0.9}
     )
     file.write_text("[optim]\nlearning_rate = 0.5\n")
     with pytest.raises(UserError, match=r"mine.toml.*learning_rate"):
-        build.resolve(Shape(1, 8, 8), str(file), {})
+        build.resolve(Shape.images(1, 8, 8), str(file), {})
     file.write_text("[optim\n")
     with pytest.raises(UserError, match="TOML"):
         read_toml(file)
@@ -100,7 +100,7 @@ def test_a_recipe_file_and_a_mistake_in_it(tmp_path: Path) -> None:
 def test_a_recipe_may_differ_without_labels(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[sample]\nsteps = 7\neta = 0.5\n[without_labels.sample]\nsteps = 9\n")
-    labelled, bare = Shape(1, 8, 8, ("a", "b")), Shape(1, 8, 8)
+    labelled, bare = Shape.images(1, 8, 8, ("a", "b")), Shape(1, 8, 8)
     for shape, settings, steps in (
         (labelled, {}, 7),
         (bare, {}, 9),
@@ -155,4 +155,4 @@ def test_a_distance_that_no_net_can_learn_from(name: str, tmp_path: Path, monkey
 def test_a_net_too_large_for_any_memory() -> None:
     config = parse({"net": {"channels": 10**9}}, "settings")
     with pytest.raises(UserError, match="too large to be built"):
-        build.learning(config, Shape(1, 8, 8))
+        build.learning(config, Shape.images(1, 8, 8))

@@ -103,7 +103,7 @@ def test_a_gan_has_as_many_weights_as_the_unet_of_its_recipe(recipe: str, labels
     fits = recipes.known()[recipe].get("fits", {"max_side": 32, "channels": [3]})
     for side in {28 if fits["max_side"] == 32 else fits["max_side"] // 2, fits["max_side"]}:
         for channels in fits["channels"]:
-            shape = Shape(channels, side, side, labels)
+            shape = Shape.images(channels, side, side, labels)
             unet = build.learning(build.resolve(shape, recipe, {}), shape)
             config = build.resolve(shape, recipe, {"kind": "gan"})
             nets = build.learning(config, shape)

@@ -24,7 +24,7 @@ from noisette.tasks import train
 from noisette.tasks.adversary import LOSSES, MEANS, Adversary, Duel, settle, steepness
 from noisette.tasks.generate import draw, generate
 
-SHAPE = Shape(1, 8, 8, ("left", "right"))
+SHAPE = Shape.images(1, 8, 8, ("left", "right"))
 
 
 def config_of(**settings: object) -> Config:

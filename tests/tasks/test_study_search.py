@@ -65,7 +65,7 @@ def pretending(monkeypatch: pytest.MonkeyPatch) -> None:
         if not path.exists():
             settings = {key: value for key, value in job.settings.items() if key != "data"}
             Run.create(
-                path, build.resolve(Shape(1, 8, 8, ("0", "1")), "small-grey", settings), {"shape": [8, 8, 1]}, {}
+                path, build.resolve(Shape.images(1, 8, 8, ("0", "1")), "small-grey", settings), {"shape": [8, 8, 1]}, {}
             )
         return True
 
@@ -83,7 +83,7 @@ def test_a_search_finds_a_recipe_that_trains(source: Path, tmp_path: Path, prete
     assert len(looked) == len({*looked})  # one that is tried again has another seed
     found = study_search.best(folder, study_queue.database(folder, None))
     assert found[0].setting.label == "relu, x0" and found[0].mean < 4 < found[-1].mean
-    shape = Shape(1, 8, 8, ("0", "1"))
+    shape = Shape.images(1, 8, 8, ("0", "1"))
     recipe = build.resolve(shape, str(folder.best_path), {"train": {"steps": 3}})
     assert recipe.net.activation == "relu" and recipe.objective.predicts == "x0" and recipe.train.steps == 3
 

@@ -9,7 +9,7 @@ from noisette.experiment.config import Config, merge, parse
 from noisette.experiment.runs import Shape
 from noisette.tasks.worker import Worker
 
-SHAPE = Shape(3, 8, 8, ("a", "b"))
+SHAPE = Shape.images(3, 8, 8, ("a", "b"))
 WAYS = [(p, layout) for p in ("fp32", "bf16") for layout in ("channels_first", "channels_last")]
 
 

@@ -155,8 +155,8 @@ def forward(
         raise UserError("forward needs -n of at least 1 and --columns of at least 2")
     if not 0 <= seed <= 2**32 - n:
         raise UserError(f"--seed must lie in 0..{2**32 - n:,}, got {seed}")
-    from noisette.data import DataSpec, load
-    from noisette.experiment import build
+    from noisette.data import medium
+    from noisette.experiment import build, recipes
     from noisette.experiment.config import Config
     from noisette.experiment.runs import Run
     from noisette.tasks import explain
@@ -165,13 +165,15 @@ def forward(
     changes = {f"schedule.{key}": value for key, value in given.items() if value is not None}
     if (Path(data) / "config.toml").is_file():
         config = Run.open(data).config.changed(changes)
-        loaded = load(build.data_spec(config))
-        images = loaded.x[explain.rows(loaded, n)]
+        loaded = build.loaded(config)
+        clean = loaded.x[explain.rows(loaded, n)]
     else:
         config = Config().changed(changes)
-        images = load(DataSpec(data, image_size=image_size, limit=n, seed=seed, held_out=0)).x
+        asked = {"data.image_size": image_size, "data.limit": n, "data.seed": seed, "data.held_out": 0.0}
+        loaded = build.loaded(recipes.about_data(data, None, {k: v for k, v in asked.items() if v is not None}))
+        clean = loaded.x[:n]
     chosen = build.schedule(config.schedule)
-    frames = explain.forward(images, chosen, count, seed)
+    frames = explain.forward(clean, medium.of(medium.facts(loaded)), chosen, count, seed)
     print(export.save_trajectory(frames, out, count=count + 1, samples=n))
     last = frames[-1].signal or 0.0
     print(f"{chosen.name}, T={chosen.steps or 'continuous'}: {last:.2%} of the signal is left at the end")

@@ -51,10 +51,10 @@ class DiffusionModel(nn.Module):
         wanted = {"time": "concat", **net}
         if "width" in wanted:
             wanted["channels"] = wanted.pop("width")
-        like = Shape(1 if channels == 1 else 3, image_size, image_size)
+        like = Shape.images(1 if channels == 1 else 3, image_size, image_size)
         settings = build.resolve(like, None, {f"net.{key}": value for key, value in wanted.items()}).net
         with seeded(seed):
-            self.unet = build.backbone(settings, Shape(channels, image_size, image_size), learn_variance)
+            self.unet = build.backbone(settings, Shape.images(channels, image_size, image_size), learn_variance)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """The noise in x (N, C, H, W), which is at steps t (N,) in 0..T-1; (N, 2C, H, W) with learn_variance."""

@@ -52,7 +52,8 @@ class Body:
 
     Attributes:
         mean: (J, D) and
-        scale: (J,): a clip is x * scale + mean in the data's units, with x (N, J*D, F), channel = joint*D + dim.
+        scale: (J,): x * scale + mean is a clip in the data's units, with x (N, J*D, F), channel = joint*D + dim,
+        root: where a joint is given here, all others are seen from it there.
         edges: (E, 2) int64, the joints of each bone; none where the skeleton is not known.
         feet: (K,) int64, the joints that touch the ground; none where they are not known.
         up: the axis 0..D-1 that is vertical.
@@ -66,6 +67,7 @@ class Body:
     edges: Tensor
     feet: Tensor
     up: int
+    root: int | None = None
 
     def __post_init__(self) -> None:
         if self.mean.ndim != 2 or self.scale.shape != self.mean.shape[:1]:
@@ -82,6 +84,8 @@ class Body:
                 raise ValueError(
                     f"{name} name joints 0 to {joints - 1}, got {int(numbers.min())}..{int(numbers.max())}"
                 )
+        if self.root is not None and not 0 <= self.root < joints:
+            raise ValueError(f"the root must be a joint 0 to {joints - 1}, got {self.root}")
         if not 0 <= self.up < dims:
             raise ValueError(f"the vertical must be an axis 0 to {dims - 1}, got {self.up}")
 
@@ -89,8 +93,18 @@ class Body:
         """(N, J*D, F) as the net sees it -> (N, F, J, D) in the data's units."""
         joints, dims = self.mean.shape
         clip = x.reshape(len(x), joints, dims, -1).permute(0, 3, 1, 2)
-        scaled: Tensor = clip * self.scale.to(x)[:, None] + self.mean.to(x)
-        return scaled
+        return self._from_root(clip * self.scale.to(x)[:, None] + self.mean.to(x))
+
+    def _from_root(self, seen: Tensor) -> Tensor:
+        """(..., J, D) with every joint but the root seen from the root -> where all joints are."""
+        if self.root is None:
+            return seen
+        base = seen[..., self.root : self.root + 1, :]
+        return torch.cat((seen[..., : self.root, :] + base, base, seen[..., self.root + 1 :, :] + base), dim=-2)
+
+    def mean_pose(self) -> Tensor:
+        """(J, D) where the joints are on average, in the data's units."""
+        return self._from_root(self.mean)
 
     def spread(self) -> Tensor:
         """The mean variance of a coordinate, in the data's units squared: what a term of this body is divided by."""
@@ -98,7 +112,7 @@ class Body:
 
     def tall(self) -> Tensor:
         """The height of the mean pose, in the data's units."""
-        vertical = self.mean[:, self.up]
+        vertical = self.mean_pose()[:, self.up]
         return vertical.max() - vertical.min()
 
     def heights(self, clip: Tensor) -> Tensor:
@@ -106,7 +120,7 @@ class Body:
 
         Up is where the mean pose lies from its feet: in images, whose y points down, that is towards smaller y.
         """
-        vertical = self.mean[:, self.up]
+        vertical = self.mean_pose()[:, self.up]
         sign = 1.0 if bool(vertical[self.feet].mean() <= vertical.mean()) else -1.0
         height = sign * clip[:, :, self.feet.to(clip.device), self.up]
         return height - height.amin(dim=(1, 2), keepdim=True)

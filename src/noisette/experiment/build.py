@@ -16,21 +16,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from noisette.data import motion
+from noisette.data.medium import Data, Motion
+from noisette.data.motion import MotionData, MotionSpec
+from noisette.data.motion.stream import MotionStream
 from noisette.data.pipeline import load
-from noisette.data.spec import DataSpec, ImageData
-from noisette.diffusion import denoisers, objectives, samplers, schedules
+from noisette.data.spec import DataSpec
+from noisette.data.stream import Stream
+from noisette.diffusion import denoisers, objectives, samplers, schedules, terms
 from noisette.errors import UserError, nearest
 from noisette.experiment import recipes
 from noisette.experiment.config import (
+    OF_BACKBONE,
     Config,
     NetConfig,
     SampleConfig,
     ScheduleConfig,
     TrainConfig,
+    merge,
     parse,
 )
 from noisette.experiment.runs import Run, Shape
+from noisette.nets import BACKBONES
 from noisette.nets.gan import Gan, Generator, matching
+from noisette.nets.transformer import Transformer
 from noisette.nets.unet import UNet
 
 Model = denoisers.NetDenoiser | Generator
@@ -58,7 +67,8 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
     Raises:
         UserError: an unknown recipe, a setting that is unknown or out of range.
     """
-    name = recipe or recipes.fitting(shape)
+    settings = merge(settings, {"data.medium": shape.medium.name})
+    name = recipe or recipes.fitting(shape, merge({}, settings).get("net", {}).get("backbone", "unet"))
     config = parse(recipes.settings(name, settings), "settings")
     if not conditional(config, shape):
         config = parse(recipes.settings(name, settings, labels=False), "settings")
@@ -70,20 +80,34 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
     return config.changed({"objective.space": space(config), "objective.weight": weight(config)})
 
 
-def data_spec(config: Config) -> DataSpec:
-    return DataSpec(**config.data.model_dump())
+def loaded(config: Config, progress: Callable[[int, int], None] | None = None) -> Data:
+    """The data that the settings ask for. Raises UserError."""
+    asked = config.data.model_dump(exclude={"medium"})
+    if config.data.medium != "motion":
+        return load(DataSpec(**asked), progress)
+    kept = {key: asked[key] for key in ("source", "classes", "limit", "held_out", "seed")}
+    return motion.load(MotionSpec(**kept, **config.motion.model_dump()))
 
 
-def data(run: Run, progress: Callable[[int, int], None] | None = None) -> ImageData:
+def data(run: Run, progress: Callable[[int, int], None] | None = None) -> Data:
     """The data that a run learned from. Raises UserError when they are gone or have changed."""
     source = run.config.data.source
     try:
-        loaded = load(data_spec(run.config), progress)
+        found = loaded(run.config, progress)
     except OSError as error:
         raise UserError(f"{source}: {error.strerror or error}") from None
-    if loaded.fingerprint != run.data.get("fingerprint", loaded.fingerprint):
-        raise UserError(f"{source}: these are no longer the images that {run.path} was trained on: restore them")
-    return loaded
+    if found.fingerprint != run.data.get("fingerprint", found.fingerprint):
+        many = run.shape.medium.many
+        raise UserError(f"{source}: these are no longer the {many} that {run.path} was trained on: restore them")
+    return found
+
+
+def stream(config: Config, found: Data, device: torch.device) -> Stream:
+    """The batches that a run trains on, varied as its settings say."""
+    batch, seed = config.train.batch, config.train.seed
+    if isinstance(found, MotionData):
+        return MotionStream(found, batch, seed, device=device)
+    return Stream(found, batch, seed, flip=config.data.flip, device=device)
 
 
 # --- the model ----------------------------------------------------------------------------------------------------
@@ -120,12 +144,13 @@ def schedule(config: ScheduleConfig) -> schedules.NoiseSchedule:
     )
 
 
-def backbone(config: NetConfig, shape: Shape, learn_variance: bool = False) -> UNet:
-    arguments = config.model_dump(exclude={"conditional"})
+def backbone(config: NetConfig, shape: Shape, learn_variance: bool = False) -> UNet | Transformer:
+    others = {key for name, keys in OF_BACKBONE.items() if name != config.backbone for key in keys}
+    arguments = config.model_dump(exclude={"conditional", "backbone", *others})
     classes = len(shape.classes) if config.conditional else 0
     with as_user_errors("net"):
         out = shape.channels * (2 if learn_variance else 1)
-        return UNet(shape.channels, out, classes=classes, **arguments)
+        return BACKBONES[config.backbone](shape.channels, out, dims=len(shape.x) - 1, classes=classes, **arguments)
 
 
 def conditional(config: Config, shape: Shape) -> bool:
@@ -264,7 +289,7 @@ def weight(config: Config) -> str:
     return config.objective.weight or ("edm" if config.objective.predicts == "edm" else "uniform")
 
 
-def objective(config: Config) -> objectives.Objective:
+def objective(config: Config, shape: Shape) -> objectives.Objective:
     settings, name = config.objective, weight(config)
     if name not in objectives.WEIGHTS:
         raise UserError(f'unknown weight "{name}"{nearest(name, objectives.WEIGHTS)}')
@@ -272,7 +297,22 @@ def objective(config: Config) -> objectives.Objective:
     if name == "edm":
         function = partial(objectives.edm, sigma_data=settings.sigma_data)
     with as_user_errors("objective"):
-        return objectives.Objective(space(config), distance(settings.distance), function, settings.vlb)
+        more = motion_terms(config, shape.medium) if isinstance(shape.medium, Motion) else ()
+        return objectives.Objective(space(config), distance(settings.distance), function, settings.vlb, more)
+
+
+def motion_terms(config: Config, medium: Motion) -> tuple[terms.Term, ...]:
+    """What the objective adds for motion. Raises ValueError where the skeleton does not say enough for it."""
+    asked, skeleton, normaliser = config.objective, medium.skeleton, medium.normaliser
+    body = terms.Body(
+        torch.tensor(normaliser["mean"]),
+        torch.tensor(normaliser["scale"]),
+        torch.tensor(skeleton.edges, dtype=torch.int64),
+        torch.tensor(skeleton.feet, dtype=torch.int64),
+        skeleton.up,
+        normaliser.get("root"),
+    )
+    return terms.motion_terms(body, asked.velocity, asked.bones, asked.contact)
 
 
 def times(config: Config) -> objectives.Times:
@@ -303,7 +343,7 @@ def check(config: Config, shape: Shape) -> None:
             f"objective.predicts: {config.objective.predicts} has no bounds on the {config.schedule.name} schedule, "
             "whose noise grows without them: use edm"
         )
-    try_distance(config.objective.distance, objective(config).distance, (4, *shape.x))
+    try_distance(config.objective.distance, objective(config, shape).distance, (4, *shape.x))
     times(config)
     sampler(config.sample)
     if config.sample.variance == "learned" and not config.objective.learn_variance:

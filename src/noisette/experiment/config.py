@@ -24,9 +24,13 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """What to learn from, see noisette.data.spec.DataSpec, which checks the ranges."""
+    """What to learn from, see noisette.data.spec.DataSpec, which checks the ranges.
+
+    medium is what the source holds; auto looks.
+    """
 
     source: str = ""
+    medium: Literal["auto", "images", "motion"] = "auto"
     image_size: int | None = None
     classes: tuple[str, ...] = ()
     per_class: int | None = None
@@ -35,6 +39,23 @@ class DataConfig(Section):
     flip: bool = False
     held_out: float = 0.1
     seed: int = Field(0, lt=2**63)
+
+
+class MotionConfig(Section):
+    """How clips are cut from key-point sequences, see noisette.data.motion.spec.MotionSpec, which checks the ranges."""
+
+    frames: int = 64
+    fps: float | None = None
+    stride: int | None = None
+    skeleton: str | None = None
+    columns: tuple[str, ...] = ()
+    centre: str = "start"
+    heading: bool = True
+    relative: bool = True
+    short: str = "hold"
+    mirror: bool = False
+    rotate: float = 0.0
+    speed: float = 0.0
 
 
 class ScheduleConfig(Section):
@@ -47,8 +68,12 @@ class ScheduleConfig(Section):
 
 
 class NetConfig(Section):
-    """The U-Net, see noisette.nets.unet.UNet; conditional: whether it is told the class labels."""
+    """The net: a U-Net, see noisette.nets.unet.UNet, or a transformer, see noisette.nets.transformer.Transformer.
 
+    conditional: whether it is told the class labels. What the other backbone alone takes is left as it is.
+    """
+
+    backbone: Literal["unet", "transformer"] = "unet"
     conditional: bool = True
     channels: int = Field(32, ge=2)
     multipliers: tuple[int, ...] = (1, 2)
@@ -61,6 +86,9 @@ class NetConfig(Section):
     norm: str = "group"
     groups: int = Field(8, ge=1)
     time: str = "add"
+    resample: str = "conv"
+    padding_mode: str = "zeros"
+    expand: int = Field(4, ge=1)
     patch: Literal[1, 2, 4] = 2
 
 
@@ -68,6 +96,7 @@ class ObjectiveConfig(Section):
     """What the net predicts and how it is judged.
 
     space None means the space it predicts in (x0 for edm); weight None means uniform, and edm's own for edm.
+    velocity, bones and contact are weights of terms for motion, see noisette.diffusion.terms.
     """
 
     predicts: str = "v"
@@ -78,6 +107,9 @@ class ObjectiveConfig(Section):
     learn_variance: bool = False
     vlb: float = Field(0.001, ge=0)
     sigma_data: float = Field(0.5, gt=0)
+    velocity: float = Field(0.0, ge=0)
+    bones: float = Field(0.0, ge=0)
+    contact: float = Field(0.0, ge=0)
 
 
 class OptimConfig(Section):
@@ -201,6 +233,7 @@ class Config(Section):
     recipe: str = ""
     kind: Literal["diffusion", "gan"] = "diffusion"
     data: DataConfig = DataConfig()
+    motion: MotionConfig = MotionConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     net: NetConfig = NetConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -211,13 +244,24 @@ class Config(Section):
 
     @property
     def sections(self) -> tuple[str, ...]:
-        """The names of the sections that concern this kind of model."""
-        return CONCERNS[self.kind]
+        """The names of the sections that concern this kind of model and of data."""
+        told = CONCERNS[self.kind]
+        return told if self.data.medium == "motion" else tuple(name for name in told if name != "motion")
 
     def to_toml(self) -> str:
         """All that concerns the run; a key whose value is None is left out."""
-        told = {"version", "recipe", "kind", *self.sections}
-        return tomli_w.dumps(_drop_none(self.model_dump(mode="json", include=told)))
+        tree = self.model_dump(mode="json", include={"version", "recipe", "kind", *self.sections})
+        for section, key in self._unconcerned():
+            tree.get(section, {}).pop(key, None)
+        return tomli_w.dumps(_drop_none(tree))
+
+    def _unconcerned(self) -> list[tuple[str, str]]:
+        """(section, key) of settings that concern another backbone or another medium."""
+        other = {"unet": "transformer", "transformer": "unet"}[self.net.backbone]
+        found = [("net", key) for key in OF_BACKBONE[other]]
+        for section, keys in (OF_IMAGES if self.data.medium == "motion" else OF_MOTION).items():
+            found += [(section, key) for key in keys]
+        return found
 
     def changed(self, tree: Mapping[str, Any], where: str = "settings") -> Config:
         """A copy with these values, given as a nested mapping or with dotted keys. Raises UserError."""
@@ -232,7 +276,7 @@ SECTIONS: dict[str, type[Section]] = {
 BUDGETS = ("minutes", "steps", "images")
 
 CONCERNS: dict[str, tuple[str, ...]] = {
-    "diffusion": ("data", "schedule", "net", "objective", "optim", "train", "sample"),
+    "diffusion": ("data", "motion", "schedule", "net", "objective", "optim", "train", "sample"),
     "gan": ("data", "net", "gan", "train"),
 }
 """Sections that concern each kind of model. In a GAN's [net] that is whether labels are told, and the size to match."""
@@ -253,6 +297,16 @@ ALONE = {"precision": "fp32", "layout": "channels_first", "compile": "off"}
 
 APART = (*ALONE, "micro_batch", "label_dropout")
 """Keys of [train] that the kinds of model do not share."""
+
+OF_BACKBONE = {
+    "unet": (*("multipliers", "attention", "middle_attention", "norm", "groups", "time", "resample", "padding_mode"),),
+    "transformer": ("expand",),
+}
+"""Keys of [net] that one backbone alone takes."""
+
+OF_IMAGES = {"data": ("image_size", "per_class", "color", "flip"), "train": ("layout",)}
+OF_MOTION = {"motion": tuple(MotionConfig.model_fields), "objective": ("velocity", "bones", "contact")}
+"""Keys that concern one medium alone; what clips are made of has no bounds to be clipped at either."""
 
 
 def keys() -> list[str]:
@@ -320,7 +374,31 @@ def parse(tree: Mapping[str, Any], where: str) -> Config:
         said = first["msg"].removeprefix("Value error, ")
         got = "" if first["type"] == "value_error" else f", got {first['input']!r}"
         raise UserError(f"{where}: {key}: {said[0].lower()}{said[1:]}{got}") from None
-    return config.model_copy(update=_of_kind(config, tree, where))
+    config = config.model_copy(update=_of_kind(config, tree, where))
+    return config.model_copy(update=_of_medium(config, where))
+
+
+def _of_medium(config: Config, where: str) -> dict[str, Section]:
+    """The sections as this backbone and this medium have them, once that is known. Raises UserError for settings that
+    do not concern them."""
+    motion = config.data.medium == "motion"
+    if config.kind == "gan" and motion:
+        raise UserError(f'{where}: kind: a GAN draws images alone: leave "gan" out for motion')
+    if config.kind == "gan" and config.net.backbone != "unet":
+        raise UserError(f"{where}: net.backbone: the size of a GAN is matched to a U-Net's alone: leave it out")
+    told = {"net": f"does not concern a {config.net.backbone}", "motion": "concerns motion alone"}
+    why = "concerns images alone" if motion else "concerns motion alone"
+    for section, key in config._unconcerned():
+        known, free = config.data.medium != "auto" or section == "net", ("auto", "channels_first")
+        given, usual = getattr(getattr(config, section), key), SECTIONS[section].model_fields[key].default
+        if known and given != usual and not (key == "layout" and given in free):
+            raise UserError(f"{where}: {section}.{key} {told.get(section, why)}: leave it out")
+    if not motion:
+        return {}
+    if "clip" in config.sample.model_fields_set and config.sample.clip != "none":
+        raise UserError(f"{where}: sample.clip concerns images alone, whose numbers have bounds: leave it out")
+    train = config.train.model_copy(update={"layout": "channels_first"})
+    return {"sample": config.sample.model_copy(update={"clip": "none"}), "train": train}
 
 
 def _of_kind(config: Config, tree: Mapping[str, Any], where: str) -> dict[str, Section]:

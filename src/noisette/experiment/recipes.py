@@ -7,8 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from noisette.data.medium import Motion
+from noisette.data.motion import is_motion
 from noisette.errors import UserError, nearest
-from noisette.experiment.config import APART, CONCERNS, SECTIONS, DataConfig, merge, parse, read_toml
+from noisette.experiment.config import APART, CONCERNS, SECTIONS, Config, merge, parse, read_toml
 from noisette.experiment.runs import Shape
 
 
@@ -22,16 +24,22 @@ def known() -> dict[str, dict[str, Any]]:
     return {path.stem: read_toml(path) for path in sorted(found)}
 
 
-def fitting(shape: Shape) -> str:
-    """The recipe that fits a shape: the one with the smallest [fits] max_side that holds it, of the right colours."""
-    side = max(shape.height, shape.width)
+def fitting(shape: Shape, backbone: str = "unet") -> str:
+    """The recipe that fits a shape and a backbone: of images the one with the smallest [fits] max_side that holds them,
+    of the right colours; of motion the one whose [fits] name that medium."""
+    trees = known().items()
+    fitting = [(t["fits"], n) for n, t in trees if "fits" in t and t.get("net", {}).get("backbone", "unet") == backbone]
+    if isinstance(shape.medium, Motion):
+        return next(name for fits, name in fitting if fits.get("medium") == shape.medium.name)
+    height, width, channels = shape.medium.stored
+    side = max(height, width)
     found = [
         (fits["max_side"], name)
-        for name, tree in known().items()
-        if (fits := tree.get("fits")) and side <= fits["max_side"] and shape.channels in fits["channels"]
+        for fits, name in fitting
+        if side <= fits.get("max_side", 0) and channels in fits["channels"]
     ]
     if not found:
-        raise UserError(f"images of {shape.width}x{shape.height} are larger than any recipe: give --image-size 64, say")
+        raise UserError(f"images of {width}x{height} are larger than any recipe: give --image-size 64, say")
     return min(found)[1]
 
 
@@ -66,6 +74,13 @@ def settings(recipe: str | None, given: Mapping[str, Any], labels: bool = True) 
     return merge(tree, given)
 
 
-def data_settings(source: str, recipe: str | None, given: Mapping[str, Any]) -> DataConfig:
-    """The data section alone, which must be known before the data's shape can choose a recipe. Raises UserError."""
-    return parse(merge(settings(recipe, given), {"data.source": source}), "settings").data
+def about_data(source: str, recipe: str | None, given: Mapping[str, Any]) -> Config:
+    """Settings of which those of the data hold: they must be known before the data's shape can choose a recipe.
+
+    Raises UserError, also where they do not concern what the source holds.
+    """
+    tree = merge(settings(recipe, given), {"data.source": source})
+    config = parse(tree, "settings")
+    if config.data.medium != "auto":
+        return config
+    return parse(merge(tree, {"data.medium": "motion" if is_motion(source) else "images"}), "settings")

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from noisette.data import medium
+from noisette.data.medium import Images, Medium, Motion
 from noisette.errors import UserError
 from noisette.experiment.config import Config, parse, read_toml
 from noisette.experiment.files import atomic as atomic
@@ -41,16 +43,33 @@ def _sha256(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Shape:
-    """One sample's shape and the labels it may have: what a net is built for."""
+    """What one sample is and the labels it may have: what a net is built for."""
 
-    channels: int
-    height: int
-    width: int
+    medium: Medium
     classes: tuple[str, ...] = ()
 
+    @classmethod
+    def images(cls, channels: int, height: int, width: int, classes: tuple[str, ...] = ()) -> Shape:
+        return cls(Images((height, width, channels)), classes)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Shape:
+        """That of data by their facts, see noisette.data.medium.facts. Raises KeyError, TypeError, ValueError."""
+        return cls(medium.of(facts), tuple(facts.get("classes") or ()))
+
     @property
-    def x(self) -> tuple[int, int, int]:
-        return (self.channels, self.height, self.width)
+    def x(self) -> tuple[int, ...]:
+        """What a net sees: (C, H, W) of an image, (J * D, F) of a clip."""
+        return self.medium.x
+
+    @property
+    def channels(self) -> int:
+        return self.x[0]
+
+    @property
+    def moves(self) -> bool:
+        """Whether a sample is a clip of motion."""
+        return isinstance(self.medium, Motion)
 
 
 @dataclass(frozen=True)
@@ -203,12 +222,10 @@ class Run:
 
     @property
     def shape(self) -> Shape:
-        data = self.data
         try:
-            height, width, channels = map(int, data["shape"])
+            return Shape.of(self.data)
         except (KeyError, TypeError, ValueError):
             raise UserError(f"{self.path / 'data.json'}: it has no valid shape: the run folder is damaged") from None
-        return Shape(channels, height, width, tuple(data.get("classes") or ()))
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -347,12 +364,13 @@ class Run:
         """What is in eval/*.json, oldest first; what cannot be read is left out."""
         return _evaluations(sorted(self.path.glob("eval/*.json"), key=lambda p: (p.stat().st_mtime, p.name)))
 
-    def preview_path(self, step: int) -> Path:
-        return self.samples / f"preview-{step:07d}.png"
+    def preview_path(self, step: int, suffix: str = ".png") -> Path:
+        """Of a look at the samples while training: a grid of images (.png), or clips (.npz)."""
+        return self.samples / f"preview-{step:07d}{suffix}"
 
     def previews(self) -> list[tuple[int, Path]]:
-        """(step, file) of the preview grids, oldest first."""
-        found = self.samples.glob("preview-*.png")
+        """(step, file) of the previews, oldest first."""
+        found = [p for suffix in ("png", "npz") for p in self.samples.glob(f"preview-*.{suffix}")]
         return sorted((int(p.stem.removeprefix("preview-")), p) for p in found if p.stem[8:].isdigit())
 
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from noisette.data.medium import Stored
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.samplers import SAMPLERS, adds_noise, network_calls
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
-from noisette.tasks.generate import Images, draw
+from noisette.tasks.generate import draw
 
 STRENGTHS = (0.0, 1.0, 2.0, 4.0)
 GRID = SampleConfig().grid
@@ -28,10 +29,10 @@ SAME = {"ddim": "ddim, euler"}
 
 @dataclass(frozen=True)
 class Row:
-    """What became of the noises, x uint8 (N, H, W, C); `off` is how far it is from what it is compared with, (N,)."""
+    """What became of the noises, x as samples are kept; `off` is how far it is from what it is compared with, (N,)."""
 
     label: str
-    x: Images
+    x: Stored
     settings: SampleConfig
     off: NDArray[np.float64] | None = None
 
@@ -53,12 +54,12 @@ class Noises:
     def row(self, label: str, model: build.Model, **changes: Any) -> Row:
         """The pictures that a model makes of these noises, with some settings changed."""
         settings, shape = self.settings.model_copy(update=self.settings.filled(changes)), self.run.shape
-        x, _ = draw(model, settings, shape.x, self.seeds, self.labels, len(shape.classes), chunk=len(self.seeds))
+        x, _ = draw(model, settings, shape, self.seeds, self.labels, chunk=len(self.seeds))
         return Row(label, x, settings)
 
 
-def rms(a: Images, b: Images) -> NDArray[np.float64]:
-    """Root mean square difference of pictures, (N,), in grey levels of 0 to 255."""
+def rms(a: Stored, b: Stored) -> NDArray[np.float64]:
+    """Root mean square difference of samples, (N,), in grey levels of 0 to 255, or in the unit of clips."""
     return np.asarray(np.sqrt(((a.astype(np.float64) - b) ** 2).reshape(len(a), -1).mean(1)))
 
 
@@ -70,7 +71,7 @@ def _against(rows: Sequence[Row], others: Sequence[Row | None]) -> list[Row]:
     ]
 
 
-def checkpoints(noises: Noises, steps: Sequence[int], newest: Images | None = None) -> list[Row]:
+def checkpoints(noises: Noises, steps: Sequence[int], newest: Stored | None = None) -> list[Row]:
     """The same noise through the averaged weights of checkpoints; each is compared with the one before it.
 
     newest: what the last of them makes of the noises, where that is known.
@@ -82,7 +83,7 @@ def checkpoints(noises: Noises, steps: Sequence[int], newest: Images | None = No
     return _against(rows, [None, *rows[:-1]])
 
 
-def weights(noises: Noises, averaged: Images | None = None) -> tuple[Row, Row]:
+def weights(noises: Noises, averaged: Stored | None = None) -> tuple[Row, Row]:
     """(the averaged weights, the raw ones, compared with them); averaged: what the former make, where it is known."""
     if averaged is None:
         ema = noises.row("averaged", build.trained(noises.run, "ema")[0])

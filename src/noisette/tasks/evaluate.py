@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from noisette.data.medium import Stored
 from noisette.data.spec import permutation
-from noisette.data.stream import to_model
 from noisette.diffusion import likelihood
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
@@ -24,9 +24,13 @@ from noisette.tasks import plan as planning
 from noisette.tasks import rows as measured
 from noisette.tasks import shards
 from noisette.tasks.judge import Judge, Progress, silent
+from noisette.tasks.motion import MotionJudge, moves, variety
 from noisette.tasks.rows import METRICS, Row
 
 BITS_IMAGES, BITS_TIMES, FLOW_IMAGES, FLOW_STEPS = 256, 32, 64, 20
+LOOKING = {"fid", "kid", "prdc", "is", "memory", "motion"}
+"""Metrics that need features."""
+
 _HALVES, _TRAIN, _BITS = 0x4A1F, 0x7EA1, 0xB175  # set these uses of a seed apart from the others
 
 
@@ -48,7 +52,8 @@ def evaluate(
 
     Args:
         samples: how many for each sampler, with seeds seed, seed + 1, ...
-        metrics: of METRICS: fid, kid, prdc, is, bits, memory, clear.
+        metrics: of METRICS: fid, kid, prdc, is, bits, memory, clear, motion; those that do not concern the medium are
+            left out (bits of motion, which has no bytes to count, motion of images).
         using: samplers as "ddim:50" or "ddim:50:eta=1:guidance=2"; the run's own by default.
         features: see Judge.
         minutes: draw fewer samples where all of them would take longer; the same number for each sampler.
@@ -68,8 +73,9 @@ def evaluate(
     model = shards.Model.open(run, weights, at)
     chosen = planning.chosen(model, tuple(using))
     data = build.data(run, lambda done, total: progress("Reading the data", done, total))
-    judge = Judge(data, run.config.data, features, progress)
-    looking = {"fid", "kid", "prdc", "is", "memory"} & {*metrics}  # these need features
+    judge = Judge.of(data, run.config.data, features, progress)
+    metrics = [m for m in metrics if m not in (("bits",) if run.shape.moves else ("motion",))]
+    looking = LOOKING & {*metrics}
     if looking and (why := measured.refusal(metrics, samples, judge.extractor.dim)):
         raise UserError(why)
     drawing = bool({*metrics} - {"bits"})
@@ -149,9 +155,9 @@ def _sampler(
     }
     found: list[Row] = []
     inside = base
-    if {"fid", "kid", "prdc", "is", "memory"} & {*metrics}:
+    if LOOKING & {*metrics}:
         inside = {**base, **measured.named(judge.extractor)}
-    if {"fid", "kid", "prdc", "memory"} & {*metrics}:
+    if LOOKING - {"is"} & {*metrics}:
         told = f"Features of samples by {label}"
         of_samples = drawn.measured(judge.extractor.hash, lambda x: judge.features(x, told))
         for which, reference in (("train", reals.train), ("held_out", reals.held_out)) if reals else ():
@@ -159,6 +165,8 @@ def _sampler(
                 found += measured.between(reference, of_samples, metrics, {**inside, "reference": which})
         if "memory" in metrics:
             found += _memory(judge, drawn.x, of_samples, base, progress)
+        if isinstance(judge, MotionJudge) and "motion" in metrics:
+            found += [*moves(judge, drawn.x, base), *variety(of_samples, drawn.labels, inside)]
     if "is" in metrics:
         found.append(measured.inception_score(judge.extractor.probabilities(drawn.x), inside))
     if "clear" in metrics:
@@ -167,13 +175,17 @@ def _sampler(
     return found
 
 
-def _memory(
-    judge: Judge, x: NDArray[np.uint8], features: NDArray[np.float64], base: Row, progress: Progress
-) -> list[Row]:
-    """Whether samples copy training images: by their pixels, and by their features where those are not pixels."""
-    data, base = judge.data, {**base, "reference": "train"}
-    spaces = [("pixels", data.train, lambda: (x, data.x[data.train], data.x[data.held_out]), {})]
-    if judge.extractor.name != "pixels":
+def _memory(judge: Judge, x: Stored, features: NDArray[np.float64], base: Row, progress: Progress) -> list[Row]:
+    """Whether samples copy training ones: as they are, and by their features where those are others."""
+    data, base, one = judge.data, {**base, "reference": "train"}, judge.medium.one
+
+    def as_they_are() -> tuple[Stored, Stored, Stored]:
+        seen = judge.taught(data.x[data.train])  # it has learned the mirror images as well
+        return judge.comparable(x), judge.comparable(seen), judge.comparable(data.x[data.held_out])
+
+    spaces: list[tuple[str, NDArray[np.int64], Callable[[], tuple[Stored, Stored, Stored]], Row]]
+    spaces = [(judge.raw, data.train, as_they_are, {})]
+    if judge.extractor.name != judge.raw:
         named = measured.named(judge.extractor)
         known = judge.rows("train")
         spaces.append(
@@ -183,11 +195,18 @@ def _memory(
     for space, rows, arrays, named in spaces:
         samples, seen, unseen = arrays()
         here = {**base, **named, "reference_n": len(rows)}
-        if space == "pixels" and judge.settings.flip:  # it has learned the mirror images as well
-            seen = np.concatenate([seen, seen[:, :, ::-1]])
-        stage = f"Nearest training images by {space}"
+        groups = judge.groups(rows)
+        groups = None if groups is None else np.resize(groups, len(seen))
+        stage = f"Nearest training {judge.medium.many} by {space}"
         try:
-            said = memory.memory(samples, seen, unseen, lambda done, total, stage=stage: progress(stage, done, total))
+            said = memory.memory(
+                samples,
+                seen,
+                unseen,
+                lambda done, total, stage=stage: progress(stage, done, total),
+                groups,
+                "picture" if one == "image" else one,
+            )
         except ValueError as error:
             found += [
                 measured.row(metric, None, here, space=space, reason=str(error))
@@ -198,7 +217,7 @@ def _memory(
     return found
 
 
-def _clear(judge: Judge, x: NDArray[np.uint8], labels: NDArray[np.int64] | None, base: Row) -> list[Row]:
+def _clear(judge: Judge, x: Stored, labels: NDArray[np.int64] | None, base: Row) -> list[Row]:
     """How many images the reader of the data's own classes reads with confidence."""
     if judge.reader is None:
         return [measured.row("clear", None, base, reason=f"there is nothing to read: {judge.no_reader}")]
@@ -206,7 +225,9 @@ def _clear(judge: Judge, x: NDArray[np.uint8], labels: NDArray[np.int64] | None,
     if not judge.reads_well:
         right = judge.reader.accuracy
         knows = (
-            "it could not be checked" if right is None else f"it is right on {right:.0%} of the held-out images only"
+            "it could not be checked"
+            if right is None
+            else f"it is right on {right:.0%} of the held-out {judge.medium.many} only"
         )
         return [measured.row("clear", None, base, reason=f"the reader of the classes cannot be trusted: {knows}")]
     return measured.clear(judge.reader.probabilities(x), judge.reader.classes, labels, base)
@@ -266,7 +287,7 @@ def _bits(model: shards.Model, judge: Judge, progress: Progress) -> list[Row]:
         schedule, device = model.denoiser.schedule, next(model.denoiser.parameters()).device
         most = BITS_IMAGES if schedule.steps else FLOW_IMAGES
         rows = np.sort(rows[permutation(len(rows), _BITS)[:most]])
-        clean = to_model(torch.from_numpy(judge.data.x[rows]).permute(0, 3, 1, 2)).to(device)
+        clean = judge.medium.encode(judge.data.x[rows]).to(device)
         told = None
         if model.labelled and judge.data.labels is not None:
             told = torch.from_numpy(judge.data.labels[rows]).to(device)

@@ -1,28 +1,26 @@
-"""What happens to an image on its way to noise."""
+"""What happens to a sample on its way to noise."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from noisette.data.spec import ImageData
-from noisette.data.stream import to_model
+from noisette.data.medium import Data, Medium, Stored
 from noisette.diffusion.samplers import SampleNoise
 from noisette.diffusion.schedules import NoiseSchedule
 from noisette.errors import UserError, nearest
-from noisette.tasks.generate import Frame, images, time_label
+from noisette.tasks.generate import Frame, time_label
 
 
-def forward(x: NDArray[np.uint8], schedule: NoiseSchedule, count: int = 10, seed: int = 0) -> list[Frame]:
-    """Images (N, H, W, C) uint8 at `count` + 1 times from clean (t = 0) to the last step (t = 1), evenly spaced.
+def forward(x: Stored, medium: Medium, schedule: NoiseSchedule, count: int = 10, seed: int = 0) -> list[Frame]:
+    """Samples (N, *medium.stored) at `count` + 1 times from clean (t = 0) to the last step (t = 1), evenly spaced.
 
-    The noise is the same at every time, so that only its share changes (Ho et al. 2020, eq. 4); image k has seed + k.
+    The noise is the same at every time, so that only its share changes (Ho et al. 2020, eq. 4); sample k has seed + k.
     A schedule that grows past unit scale is shown divided by it.
     """
-    clean = to_model(torch.from_numpy(np.array(x)).permute(0, 3, 1, 2))
+    clean = medium.encode(x)
     noise = SampleNoise(range(seed, seed + len(x)), clean.shape[1:])()
     frames = []
     for k in range(count + 1):
@@ -30,7 +28,7 @@ def forward(x: NDArray[np.uint8], schedule: NoiseSchedule, count: int = 10, seed
         alpha, sigma = (float(value) for value in schedule.level(t))
         scale = max(1.0, (alpha**2 + sigma**2) ** 0.5)
         x_t = (alpha * clean + sigma * noise) / scale
-        frames.append(Frame(t, time_label(schedule, t), images(x_t), None, float(schedule.alpha_bar(t).sqrt())))
+        frames.append(Frame(t, time_label(schedule, t), medium.decode(x_t), None, float(schedule.alpha_bar(t).sqrt())))
     return frames
 
 
@@ -48,7 +46,7 @@ def spread(labels: NDArray[np.int64] | None, rows: NDArray[np.int64], count: int
     return [row for _, _, row in sorted(keyed)[:count]]
 
 
-def rows(data: ImageData, count: int, classes: Sequence[str] = ()) -> list[int]:
+def rows(data: Data, count: int, classes: Sequence[str] = ()) -> list[int]:
     """The training pictures that stand for a data set, or for some of its classes: the first of each class in turn.
 
     Raises UserError for a class that is not there.

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noisette.data.stream import to_bytes
+from noisette.data.medium import Medium, Stored
 from noisette.diffusion import samplers
 from noisette.diffusion.denoisers import Denoiser
 from noisette.diffusion.schedules import NoiseSchedule
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import Config, SampleConfig
-from noisette.experiment.runs import Run
+from noisette.experiment.runs import Run, Shape
 from noisette.nets.gan import Generator
 from noisette.tasks import compiling
 
@@ -27,14 +27,13 @@ CHUNK = 36
 """Samples are made in batches of exactly this many, the last one padded: matrix kernels round differently for other
 batch sizes, and sample k must not depend on how many are asked for."""
 
-Images = NDArray[np.uint8]
-
 
 @dataclass
 class Samples:
-    """x uint8 (N, H, W, C); one seed each; labels int64 (N,) into `classes` (names), or None; how they were made."""
+    """x as they are kept: images uint8 (N, H, W, C), clips float32 (N, F, J, D) in the data's units; one seed each;
+    labels int64 (N,) into `classes` (names), or None; how they were made."""
 
-    x: Images
+    x: Stored
     seeds: list[int]
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
@@ -46,13 +45,13 @@ class Samples:
 
 @dataclass
 class Frame:
-    """One moment of N images on their way: t in [0, 1], what to print of it, the state x and the estimate x0 (both
-    uint8 (N, H, W, C)), and sqrt(alpha_bar), the share of signal that is left."""
+    """One moment of N samples on their way: t in [0, 1], what to print of it, the state x and the estimate x0 (both
+    as samples are kept), and sqrt(alpha_bar), the share of signal that is left."""
 
     t: float
     label: str
-    x: Images
-    x0: Images | None = None
+    x: Stored
+    x0: Stored | None = None
     signal: float | None = None
 
 
@@ -63,11 +62,6 @@ Progress = Callable[[int, int], None]
 def time_label(schedule: NoiseSchedule, t: float) -> str:
     """A time as people write it: the step of a table, else t itself."""
     return f"t={t * schedule.steps:.0f}" if schedule.steps else f"t={t:.2f}"
-
-
-def images(x: Tensor) -> Images:
-    """(N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C)."""
-    return np.ascontiguousarray(to_bytes(x).permute(0, 2, 3, 1).cpu().numpy())
 
 
 def settings_of(run: Run, **changes: Any) -> SampleConfig:
@@ -124,8 +118,8 @@ def generate(
         classes: class names to draw from; sample with seed s gets the (s mod count)-th.
         weights: ema or raw.
         at: the step of a checkpoint; the newest by default.
-        noise: (N, C, H, W) standard normal, to start from instead of the noise that the seeds would give; n is then N.
-            The seeds still decide labels, and the noise that a stochastic sampler adds on its way.
+        noise: (N, *run.shape.x) standard normal, to start from instead of the noise that the seeds would give; n is
+            then N. The seeds still decide labels, and the noise that a stochastic sampler adds on its way.
         frames: keep every step, from pure noise to the samples.
         compile: auto compiles the net for a job of minutes, where a trial shows that it repays.
         settings: keys of SampleConfig (sampler, steps, grid, eta, variance, guidance, interval, clip); what is left
@@ -159,7 +153,7 @@ def generate(
     begun = time.perf_counter()
     with compiling.or_told("use --compile off"):
         model, compiled = _ready(model, run, chosen, -(-n // CHUNK), labels is not None, compile)
-        x, kept = draw(model, chosen, run.shape.x, seeds, labels, len(run.shape.classes), frames, progress, noise=given)
+        x, kept = draw(model, chosen, run.shape, seeds, labels, frames, progress, noise=given)
     made: dict[str, Any] = {
         **chosen.model_dump(mode="json"),
         "nfe": samplers.network_calls(chosen.sampler, chosen.steps),
@@ -226,7 +220,7 @@ def one_call(run: Run, model: build.Model, count: int) -> Callable[[build.Model]
 
 
 def noise_of(run: Run, n: int = 36, seed: int = 0) -> Tensor:
-    """(n, C, H, W) float32: the noise from which `generate` makes the samples of seeds seed, seed + 1, ..."""
+    """(n, *shape.x) float32: the noise from which `generate` makes the samples of seeds seed, seed + 1, ..."""
     return samplers.SampleNoise(_seeds(n, seed), run.shape.x)()
 
 
@@ -248,7 +242,7 @@ def _checked(noise: Tensor | NDArray[np.floating[Any]], shape: tuple[int, ...]) 
         given = given.to("cpu", torch.float32)
     except (TypeError, ValueError, RuntimeError):
         raise UserError("the noise given is not an array of real numbers") from None
-    if given.ndim != 4 or tuple(given.shape[1:]) != shape or not len(given):
+    if given.ndim != 1 + len(shape) or tuple(given.shape[1:]) != shape or not len(given):
         wanted = ", ".join(map(str, shape))
         raise UserError(f"the noise must have shape (N, {wanted}), it has {tuple(given.shape)}")
     if not bool(given.isfinite().all()):
@@ -267,22 +261,21 @@ def quick(model: build.Model, settings: SampleConfig, steps: int) -> SampleConfi
 def draw(
     model: build.Model,
     settings: SampleConfig,
-    shape: Sequence[int],
+    shape: Shape,
     seeds: Sequence[int],
     labels: NDArray[np.int64] | None = None,
-    null: int = 0,
     frames: bool = False,
     progress: Progress | None = None,
     chunk: int = CHUNK,
     noise: Tensor | None = None,
-) -> tuple[Images, list[Frame]]:
-    """Samples of one shape (C, H, W) from a model: uint8 (N, H, W, C), and all frames if they are asked for.
+) -> tuple[Stored, list[Frame]]:
+    """Samples of one shape from a model, as they are kept, and all frames if they are asked for.
 
-    `noise` (N, C, H, W) float32 is what they start from, instead of the first noise of their seeds. A generator starts
+    `noise` (N, *shape.x) float32 is what they start from, instead of the first noise of their seeds. A generator starts
     from the first numbers of it, so that one seed means one noise, whatever draws; it has no frames.
     """
     device = next(model.parameters()).device
-    finals: list[Images] = []
+    finals: list[Stored] = []
     chunks: list[list[Frame]] = []
     for first in range(0, len(seeds), chunk):
         count = min(chunk, len(seeds) - first)
@@ -291,11 +284,11 @@ def draw(
         if labels is not None:
             mine = labels[first : first + count]
             told = torch.from_numpy(np.concatenate([mine, np.repeat(mine[:1], chunk - count)])).to(device)
-        source = samplers.SampleNoise(padded, shape, device=device)
+        source = samplers.SampleNoise(padded, shape.x, device=device)
         first_noise = source()  # drawn even where other noise is given, so that what the sampler adds stays the same
         if noise is not None:
             theirs = noise[first : first + count]
-            first_noise = torch.cat([theirs, theirs[:1].expand(chunk - count, *shape)]).to(device)
+            first_noise = torch.cat([theirs, theirs[:1].expand(chunk - count, *shape.x)]).to(device)
         if isinstance(model, Generator):
             with torch.no_grad():
                 x, kept = model(first_noise, told), []
@@ -305,9 +298,9 @@ def draw(
                 if progress and not frames:
                     progress(first + count * done // total, len(seeds))
 
-            denoise = build.wrapped(model, settings, told, null)
-            x, kept = _walk(denoise, settings, first_noise, source, count if frames else 0, going)
-        finals.append(images(x[:count]))
+            denoise = build.wrapped(model, settings, told, len(shape.classes))
+            x, kept = _walk(denoise, settings, first_noise, source, shape.medium, count if frames else 0, going)
+        finals.append(shape.medium.decode(x[:count]))
         chunks.append(kept)
         if progress:
             progress(first + count, len(seeds))
@@ -315,30 +308,36 @@ def draw(
 
 
 def _walk(
-    denoise: Denoiser, settings: SampleConfig, first: Tensor, source: samplers.Noise, keep: int, progress: Progress
+    denoise: Denoiser,
+    settings: SampleConfig,
+    first: Tensor,
+    source: samplers.Noise,
+    medium: Medium,
+    keep: int,
+    progress: Progress,
 ) -> tuple[Tensor, list[Frame]]:
     """(x at the end of the way from the noise `first`, every step of its first `keep` samples)."""
     sampler, schedule = build.sampler(settings), denoise.schedule
     ts = _times(schedule, settings)
     x = samplers.start(schedule, lambda: first, ts[0])
-    kept = [_frame(schedule, ts[0], x[:keep])] if keep else []
+    kept = [_frame(schedule, medium, ts[0], x[:keep])] if keep else []
     for step in sampler(denoise, x, ts, noise=source):
         x = step.x
         if keep:
-            kept.append(_frame(schedule, step.t, x[:keep], step.prediction.x0[:keep]))
+            kept.append(_frame(schedule, medium, step.t, x[:keep], step.prediction.x0[:keep]))
         progress(step.i + 1, len(ts) - 1)
     return x, kept
 
 
-def _frame(schedule: NoiseSchedule, t: float, x: Tensor, x0: Tensor | None = None) -> Frame:
+def _frame(schedule: NoiseSchedule, medium: Medium, t: float, x: Tensor, x0: Tensor | None = None) -> Frame:
     """The state at t. A variance-exploding x is shown at unit scale, or it would be all black and white."""
     alpha, sigma = (float(value) for value in schedule.level(t))
     scale = 1.0 if alpha**2 + sigma**2 < 1.01 else (alpha**2 + sigma**2) ** -0.5
     return Frame(
         t,
         time_label(schedule, t),
-        images(x * scale),
-        None if x0 is None else images(x0),
+        medium.decode(x * scale),
+        None if x0 is None else medium.decode(x0),
         float(schedule.alpha_bar(t).sqrt()),
     )
 
@@ -349,7 +348,9 @@ def _joined(parts: Sequence[Frame]) -> Frame:
     return Frame(first.t, first.label, np.concatenate([p.x for p in parts]), x0, first.signal)
 
 
-def tile(x: Images, columns: int | None = None, pad: int = 2, scale: int = 1, background: int = 255) -> Images:
+def tile(
+    x: NDArray[np.uint8], columns: int | None = None, pad: int = 2, scale: int = 1, background: int = 255
+) -> NDArray[np.uint8]:
     """Images (N, H, W, C) as one sheet (H', W', C), row by row; as square as can be unless `columns` says otherwise."""
     n, height, width, channels = x.shape
     columns = min(columns or int(np.ceil(np.sqrt(n))), n)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from noisette.data.medium import Stored
 from noisette.diffusion import samplers
 from noisette.errors import UserError, nearest
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
-from noisette.tasks.generate import Images, draw
+from noisette.experiment.runs import Shape
+from noisette.tasks.generate import draw
 
 FINER = 8
 """Where a path seems to jump it is seen this many times as finely."""
 
-Features = Callable[[Images], NDArray[np.float64]]
-"""uint8 (N, H, W, C) -> (N, D): where distances mean something."""
+Features = Callable[[Stored], NDArray[np.float64]]
+"""Samples as they are kept -> (N, D): where distances mean something."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,14 @@ class Path:
     """Pictures from one noise to another.
 
     label: what the net is told all the way, None where it is told nothing; share (N,) of the way, from 0 to 1;
-    x uint8 (N, H, W, C); norm (N,) of the noises, as a share of that of pure noise.
+    x as samples are kept; norm (N,) of the noises, as a share of that of pure noise.
     """
 
     kind: str
     between: tuple[int, int]
     label: int | None
     share: NDArray[np.float64]
-    x: Images
+    x: Stored
     norm: NDArray[np.float64]
 
 
@@ -85,23 +87,21 @@ def without_chance(settings: SampleConfig) -> SampleConfig:
 def interpolate(
     model: build.Model,
     settings: SampleConfig,
-    shape: Sequence[int],
+    shape: Shape,
     between: tuple[int, int] = (0, 1),
     count: int = 9,
     *,
     kind: str = "slerp",
     label: int | None = None,
-    null: int = 0,
 ) -> Path:
     """`count` pictures from the noise of one seed to that of another, both of them included.
 
     Args:
         settings: made deterministic by `without_chance`, so that nothing but the noise changes.
-        shape: (C, H, W) of one picture.
+        shape: of one picture.
         between: two different seeds: the ends are the samples that these seeds give.
         kind: slerp or lerp.
-        label: the class asked for, the same all the way; `null` for none, where the net is told labels.
-        null: the label that means no class.
+        label: the class asked for, the same all the way; len(shape.classes) for none, where the net is told labels.
 
     Raises:
         UserError: an unknown kind, fewer than 3 pictures, the same seed twice, a seed out of range.
@@ -115,28 +115,27 @@ def interpolate(
         raise UserError(f"seeds lie in 0..{2**32 - 1:,}, got {first} and {last}")
     if count < 3:
         raise UserError(f"an interpolation needs at least 3 pictures, got {count}")
-    return _drawn(model, settings, shape, between, np.linspace(0, 1, count), kind, label, null)
+    return _drawn(model, settings, shape, between, np.linspace(0, 1, count), kind, label)
 
 
 def _drawn(
     model: build.Model,
     settings: SampleConfig,
-    shape: Sequence[int],
+    shape: Shape,
     between: tuple[int, int],
     share: NDArray[np.float64],
     kind: str,
     label: int | None,
-    null: int,
 ) -> Path:
     """The pictures at these shares of the way."""
-    a, b = samplers.SampleNoise(between, shape)()
+    a, b = samplers.SampleNoise(between, shape.x)()
     noises = torch.stack([WAYS[kind](a, b, float(s)) for s in share])
     chosen = without_chance(settings)
-    if label == null:
+    if label == len(shape.classes):
         chosen = chosen.model_copy(update={"guidance": 1.0})  # there is no class to be guided to
     labels = None if label is None else np.full(len(share), label, np.int64)
-    x, _ = draw(model, chosen, shape, [between[0]] * len(share), labels, null, chunk=len(share), noise=noises)
-    norm = noises.flatten(1).double().norm(dim=1).numpy() / math.prod(shape) ** 0.5
+    x, _ = draw(model, chosen, shape, [between[0]] * len(share), labels, chunk=len(share), noise=noises)
+    norm = noises.flatten(1).double().norm(dim=1).numpy() / math.prod(shape.x) ** 0.5
     return Path(kind, between, label, share, x, norm)
 
 
@@ -147,14 +146,12 @@ def smoothness(path: Path, features: Features) -> Smoothness:
     return Smoothness(steps, float(np.linalg.norm(found[-1] - found[0])))
 
 
-def sharpest(
-    model: build.Model, settings: SampleConfig, shape: Sequence[int], path: Path, features: Features, null: int = 0
-) -> float:
+def sharpest(model: build.Model, settings: SampleConfig, shape: Shape, path: Path, features: Features) -> float:
     """How much of the largest step of a path is left in one step when that place is seen FINER times as finely.
 
     1 / FINER where the path is even there, near 1 where it jumps.
     """
     at = int(smoothness(path, features).steps.argmax())
     share = np.linspace(path.share[at], path.share[at + 1], FINER + 1)
-    found = smoothness(_drawn(model, settings, shape, path.between, share, path.kind, path.label, null), features)
+    found = smoothness(_drawn(model, settings, shape, path.between, share, path.kind, path.label), features)
     return float(found.steps.max()) / found.ends if found.ends > 0 else 1.0

@@ -15,14 +15,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from noisette.data import ImageData, cache, fetch
+from noisette.data import cache, fetch, medium
+from noisette.data.medium import Data, Stored
+from noisette.data.motion import MotionData
 from noisette.data.spec import permutation
 from noisette.errors import UserError, nearest
 from noisette.experiment.config import DataConfig
 from noisette.metrics.classifier import Classifier, train
 from noisette.metrics.features import Extractor, Inception, Pixels
+from noisette.metrics.motion_features import MotionClassifier
 
-FEATURES = ("auto", "inception", "classifier", "pixels")
+FEATURES = ("auto", "inception", "classifier", "pixels", "autoencoder")
 NETWORK = ".pt"  # how the file of a network ends
 
 READS = 0.8
@@ -32,6 +35,8 @@ MOST = 10_000
 """Real images that samples are held against: beyond, a Fréchet distance hardly changes and the features take long."""
 
 _CHOOSE = 0x1D6E  # sets this use of the seed apart from the others
+
+Reader = Classifier | MotionClassifier
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, done, all)."""
@@ -48,25 +53,56 @@ def known_features(name: str) -> None:
 
 
 class Judge:
-    """The extractor for a run's data, and its features of the real images.
+    """The extractor for a run's data, and its features of the real ones.
 
     Args:
-        data: the images that the run learned from.
+        data: what the run learned from.
         settings: how they were loaded.
         features: auto | inception | classifier | pixels, or the path of the Inception network's file. auto is
             inception for colour images where its file is at hand,
             else a classifier trained on the data's own labels where it reads at least READS of the held-out images
             right, else inception, else the principal components of the pixels.
+            For motion: auto | classifier | autoencoder, see noisette.tasks.motion.MotionJudge.
         progress: told of what takes long.
 
     Raises:
-        UserError: an unknown name; a classifier without labels; an Inception file that cannot be had.
+        UserError: an unknown name, or one of the other medium's; a classifier without labels; an Inception file that
+            cannot be had.
     """
 
-    def __init__(self, data: ImageData, settings: DataConfig, features: str = "auto", progress: Progress = silent):
+    raw = "pixels"
+    """What copies are looked for in, beside the features."""
+    others = ("autoencoder",)
+    """Features that are there for another medium alone."""
+
+    def __init__(self, data: Data, settings: DataConfig, features: str = "auto", progress: Progress = silent):
         known_features(features)
         self.data, self.settings, self.progress = data, settings, progress
+        self.medium = medium.of(medium.facts(data))
+        if features in self.others or (self.medium.name == "motion" and features.endswith(NETWORK)):
+            raise UserError(f'features "{features}" do not see {self.medium.many}: use --features auto')
         self.asked = features
+
+    @classmethod
+    def of(cls, data: Data, settings: DataConfig, features: str = "auto", progress: Progress = silent) -> Judge:
+        """The judge for this medium."""
+        from noisette.tasks.motion import MotionJudge
+
+        return (MotionJudge if isinstance(data, MotionData) else cls)(data, settings, features, progress)
+
+    # --- what copies are looked for in ---
+
+    def comparable(self, x: Stored) -> Stored:
+        """Samples as the Euclidean distance of two of them is to be taken."""
+        return x
+
+    def taught(self, x: Stored) -> Stored:
+        """Training samples with what training made of them: mirrored ones, where it mirrored."""
+        return np.concatenate([x, x[:, :, ::-1]]) if self.settings.flip else x
+
+    def groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Of samples that are cut from one piece: the piece that each comes from; None where there are no such."""
+        return None
 
     # --- what it judges with ---
 
@@ -100,42 +136,41 @@ class Judge:
         """Why no classifier can be trained on these data; empty where one can."""
         labels = self.data.labels
         if labels is None:
-            return "the images have no classes"
+            return f"the {self.medium.many} have no classes"
         if len(np.unique(labels[self.data.train])) < 2:
             return "there is only one class"
         return ""
 
     @cached_property
-    def reader(self) -> Classifier | None:
+    def reader(self) -> Reader | None:
         """A classifier of the data's own classes, trained once; None where there are no classes to tell apart."""
-        data = self.data
-        if self.no_reader or data.labels is None:
+        if self.no_reader:
             return None
         if self.kept is not None:
             return self.kept
-        train_rows, held_out = data.train, data.held_out
-        made = train(
-            data.x[train_rows],
-            data.labels[train_rows],
-            data.classes,
-            data.x[held_out],
-            data.labels[held_out],
-            flip=self.settings.flip,
-            progress=lambda done, total: self.progress("Training a reader of the classes, once", done, total),
-        )
+        made = self._train(lambda done, total: self.progress("Training a reader of the classes, once", done, total))
         if (place := self._reader_place) is not None:
             with contextlib.suppress(OSError):  # a full disk costs the next evaluation time, not this one its numbers
                 made.save(place)
         return made
 
     @cached_property
-    def kept(self) -> Classifier | None:
+    def kept(self) -> Reader | None:
         """The classifier where one was trained before; None otherwise."""
         place = self._reader_place
         if place is not None and place.exists():
             with contextlib.suppress(UserError, OSError, ValueError, KeyError):
-                return Classifier.load(place)
+                return self._load(place)
         return None
+
+    def _train(self, progress: Callable[[int, int], None]) -> Reader:
+        data, rows, held_out = self.data, self.data.train, self.data.held_out
+        assert data.labels is not None
+        labels, seen = data.labels[rows], (data.x[held_out], data.labels[held_out])
+        return train(data.x[rows], labels, data.classes, *seen, flip=self.settings.flip, progress=progress)
+
+    def _load(self, place: Path) -> Reader:
+        return Classifier.load(place)
 
     @property
     def _reader_place(self) -> Path | None:
@@ -169,7 +204,7 @@ class Judge:
                 found: NDArray[np.float64] = np.load(place, allow_pickle=False)
                 if found.shape == (len(rows), self.extractor.dim):
                     return found
-        found = self.features(self.data.x[rows], f"Features of {len(rows):,} real images, once")
+        found = self.features(self.data.x[rows], f"Features of {len(rows):,} real {self.medium.many}, once")
         if place is not None:
             packed = io.BytesIO()
             np.save(packed, found, allow_pickle=False)
@@ -177,8 +212,8 @@ class Judge:
                 cache.write(place, packed.getvalue())
         return found
 
-    def features(self, x: NDArray[np.uint8], what: str = "Features") -> NDArray[np.float64]:
-        """(N, H, W, C) -> (N, D) in parts, with progress."""
+    def features(self, x: Stored, what: str = "Features") -> NDArray[np.float64]:
+        """Samples as they are kept -> (N, D) in parts, with progress."""
         if not len(x):
             return np.empty((0, self.extractor.dim))
         parts = []

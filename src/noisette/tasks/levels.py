@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noisette.data import ImageData
-from noisette.data.stream import generator, to_model
+from noisette.data import medium
+from noisette.data.medium import Data
+from noisette.data.stream import generator
 from noisette.diffusion.denoisers import Denoiser, NetDenoiser, Prediction, expand
 from noisette.diffusion.exact import Empirical, Gaussian
 from noisette.diffusion.objectives import Objective, StratifiedTimes
@@ -92,11 +93,11 @@ class _Said:
 class _Trials:
     """n times and noises, the same for everyone that is judged."""
 
-    def __init__(self, data: ImageData, schedule: NoiseSchedule, device: torch.device, n: int, seed: int):
+    def __init__(self, data: Data, schedule: NoiseSchedule, device: torch.device, n: int, seed: int):
         self.data, self.schedule, self.device, self.n, self.seed = data, schedule, device, n, seed
         self.t, _ = StratifiedTimes().draw(n, schedule, generator(seed, 0, purpose="levels-t"))
-        height, width, channels = data.x.shape[1:]
-        self.noise = torch.randn((n, channels, height, width), generator=generator(seed, 0, purpose="levels-noise"))
+        self.medium = medium.of(medium.facts(data))
+        self.noise = torch.randn((n, *self.medium.x), generator=generator(seed, 0, purpose="levels-noise"))
 
     def of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """n of these rows in a random order, again and again where there are fewer."""
@@ -104,9 +105,9 @@ class _Trials:
         return np.resize(rows[order.numpy()], self.n)
 
     def pictures(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor | None]:
-        """Rows of the data as a net wants them, (N, C, H, W), and their labels."""
+        """Rows of the data as a net wants them, and their labels."""
         data = self.data
-        x = to_model(torch.from_numpy(np.array(data.x[rows])).permute(0, 3, 1, 2)).to(self.device)
+        x = self.medium.encode(data.x[rows]).to(self.device)
         return x, None if data.labels is None else torch.from_numpy(data.labels[rows]).to(self.device)
 
     @torch.no_grad()
@@ -128,7 +129,7 @@ class _Trials:
 
 
 def measure(
-    model: NetDenoiser, objective: Objective, data: ImageData, *, told: bool = False, a_bin: int = A_BIN, seed: int = 0
+    model: NetDenoiser, objective: Objective, data: Data, *, told: bool = False, a_bin: int = A_BIN, seed: int = 0
 ) -> Losses:
     """Losses of a net and of the exact models, all on pictures that meet the same times and the same noise.
 
@@ -164,7 +165,7 @@ def measure(
 
 
 def pictures_losses(
-    models: Sequence[NetDenoiser], objective: Objective, data: ImageData, *, told: bool, n: int = 256, seed: int = 0
+    models: Sequence[NetDenoiser], objective: Objective, data: Data, *, told: bool, n: int = 256, seed: int = 0
 ) -> list[Floats]:
     """The losses (n,) of several nets of one schedule on the same held-out pictures, times and noise.
 

@@ -90,7 +90,7 @@ class Trial:
     def __init__(self, config: Config, shape: Shape):
         self.config, self.shape, self.conditional = config, shape, build.conditional(config, shape)
         self.device = build.device(config.train.device)
-        self.objective = build.objective(config)
+        self.objective = build.objective(config, shape)
         self._workers: dict[str, Worker] = {}
 
     @cached_property

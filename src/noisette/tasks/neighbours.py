@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from noisette.data import ImageData
+from noisette.data.medium import Data, Stored
 from noisette.errors import UserError
 from noisette.metrics import memory
-from noisette.tasks.generate import Images
 from noisette.tasks.judge import Judge
 
 NUMBERS = 2**30
@@ -29,14 +28,14 @@ class Neighbours:
     it would take too long.
     """
 
-    x: Images
+    x: Stored
     ratio: NDArray[np.float64]
     labels: NDArray[np.int64] | None
     known: int
     words: str
 
 
-def neighbours(samples: Images, data: ImageData, mirrored: bool = False) -> Neighbours:
+def neighbours(samples: Stored, data: Data, mirrored: bool = False) -> Neighbours:
     """The training pictures nearest to these samples, pixel by pixel.
 
     Args:
@@ -60,13 +59,13 @@ def neighbours(samples: Images, data: ImageData, mirrored: bool = False) -> Neig
     return Neighbours(known[first], near.ratio, labels, count, words)
 
 
-def alike(samples: Images, judge: Judge) -> Images:
+def alike(samples: Stored, judge: Judge) -> Stored:
     """The training pictures nearest to these samples in a judge's features, (N, H, W, C)."""
     near = memory.nearest(judge.features(samples), judge.real("train"), k=1)
     return np.asarray(judge.data.x[judge.rows("train")[near.index[:, 0]]])
 
 
-def _verdict(near: memory.Nearest, data: ImageData, known: Images) -> str:
+def _verdict(near: memory.Nearest, data: Data, known: Stored) -> str:
     most = PRODUCTS // known.size
     if min(most, len(data.held_out)) >= memory.FEWEST:
         return memory.judge(near, memory.nearest(data.x[data.held_out[:most]], known), "held_out").words

@@ -136,8 +136,8 @@ def _rate(model: shards.Model) -> float:
 
 def _look(extractor: Extractor, model: shards.Model) -> float:
     """Seconds of the extractor for one image."""
-    shape, count = model.run.shape, 8
-    x = np.zeros((count, shape.height, shape.width, shape.channels), np.uint8)
+    medium, count = model.run.shape.medium, 8
+    x = np.zeros((count, *medium.stored), medium.dtype)
     return _median(lambda: extractor(x), 2) / count
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from noisette.data import ImageData
+from noisette.data.medium import Data
 from noisette.data.spec import permutation
 from noisette.experiment import build
 from noisette.experiment.runs import Run
@@ -25,7 +25,7 @@ class Proxy:
     as many real images give against the others.
     """
 
-    def __init__(self, run: Run, data: ImageData):
+    def __init__(self, run: Run, data: Data):
         self.run, self.shape = run, run.shape
         rows = data.train[permutation(len(data.train), run.config.data.seed, _CHOOSE)[: REAL + SAMPLES]]
         n = min(SAMPLES, len(rows) // 2)
@@ -41,6 +41,6 @@ class Proxy:
         settings = quick(ema, run.config.sample, STEPS)
         seeds = list(range(self.n))
         labels = labels_for(run, seeds, None)
-        x, _ = draw(ema, settings, self.shape.x, seeds, labels, len(self.shape.classes), chunk=min(self.n, 64))
+        x, _ = draw(ema, settings, self.shape, seeds, labels, chunk=min(self.n, 64))
         found = distances.frechet_of_moments(self.reference, distances.moments(self.extractor(x)))
         return {"proxy_fd": round(found, 6), "proxy_floor": round(self.floor, 6), "proxy_n": self.n}

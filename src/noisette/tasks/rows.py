@@ -30,7 +30,7 @@ Row = dict[str, Any]
 Features = NDArray[np.float64]
 
 DISTANCES = ("fid", "kid", "prdc", "is")
-METRICS = (*DISTANCES, "bits", "memory", "clear")
+METRICS = (*DISTANCES, "bits", "memory", "clear", "motion")
 
 BLANK: Row = dict.fromkeys(
     (
@@ -71,7 +71,8 @@ def row(metric: str, found: Estimate | None, base: Row, **more: Any) -> Row:
     value: Row = {"metric": metric, "value": None, "low": None, "high": None, "interval": ""}
     if found is not None:
         value |= {"value": found.value, "low": found.low, "high": found.high, "interval": found.interval}
-    return {**value, "unit": UNITS.get(metric, ""), "better": BETTER.get(metric, "lower"), **base, **more}
+    told = {"unit": UNITS.get(metric, ""), "better": BETTER.get(metric, "lower")}
+    return {**value, **told, **base, **more}
 
 
 def drawn_by(settings: SampleConfig, labelled: bool) -> Row:

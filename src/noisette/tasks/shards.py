@@ -11,10 +11,12 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from noisette.data.medium import Stored
 from noisette.diffusion import samplers
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
@@ -55,10 +57,10 @@ class Model:
 
 @dataclass
 class Drawn:
-    """Samples of seeds seed, seed + 1, ...: x uint8 (N, H, W, C), labels (N,) or None, seconds of drawing them all,
+    """Samples of seeds seed, seed + 1, ...: x as samples are kept, labels (N,) or None, seconds of drawing them all,
     and the files that they lie in, `SHARD` samples each."""
 
-    x: NDArray[np.uint8]
+    x: Stored
     labels: NDArray[np.int64] | None
     seed: int
     seconds: float
@@ -67,7 +69,7 @@ class Drawn:
     def __len__(self) -> int:
         return len(self.x)
 
-    def measured(self, name: str, measure: Callable[[NDArray[np.uint8]], NDArray[np.float64]]) -> NDArray[np.float64]:
+    def measured(self, name: str, measure: Callable[[Stored], NDArray[np.float64]]) -> NDArray[np.float64]:
         """measure(x) of every sample, (N, D), kept beside the samples under this name."""
         parts = []
         for k, file in enumerate(self.files):
@@ -102,10 +104,10 @@ def drawn(
         seeds = list(range(first, first + SHARD))
         told = labels_for(run, seeds, None)
         file = run.eval_shards / key / f"seed-{first:010d}.npz"
-        kept = _kept(file, (SHARD, shape.height, shape.width, shape.channels))
+        kept = _kept(file, (SHARD, *shape.medium.stored), shape.medium.dtype)
         if kept is None:
             begun = time.perf_counter()
-            x, _ = draw(model.denoiser, settings, shape.x, seeds, told, len(shape.classes), chunk=SHARD)
+            x, _ = draw(model.denoiser, settings, shape, seeds, told, chunk=SHARD)
             kept = x, time.perf_counter() - begun
             _keep(file, *kept)
         xs.append(kept[0])
@@ -144,17 +146,17 @@ def _key(model: Model, settings: SampleConfig) -> str:
 MATTER = {"schedule", "net", "objective"}
 
 
-def _kept(file: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], float] | None:
+def _kept(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Stored, float] | None:
     """What a shard holds; None where it is absent or damaged."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as found:
             x, seconds = found["x"], float(found["seconds"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    return (x, seconds) if x.shape == shape and x.dtype == np.uint8 else None
+    return (x, seconds) if x.shape == shape and x.dtype == dtype else None
 
 
-def _keep(file: Path, x: NDArray[np.uint8], seconds: float) -> None:
+def _keep(file: Path, x: Stored, seconds: float) -> None:
     packed = io.BytesIO()
     np.savez_compressed(packed, x=x, seconds=np.float64(seconds))
     with atomic(file) as out:

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from noisette.data import ImageData
+from noisette.data.medium import Data
 from noisette.data.spec import permutation
-from noisette.data.stream import to_model
 from noisette.diffusion import likelihood
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TableSchedule
@@ -66,12 +65,13 @@ class Measured:
         return {name: kept for name, kept in vars(self).items() if kept}
 
 
-def whole(run: Run, model: NetDenoiser, data: ImageData, asked: Sequence[str], watch: Watch) -> Measured:
+def whole(run: Run, model: NetDenoiser, data: Data, asked: Sequence[str], watch: Watch) -> Measured:
     """What there is to say of a run whatever the way to sample."""
     found = Measured()
     if FORWARD in asked and isinstance(model.schedule, TableSchedule):
         watch("The forward process", 0, 1)
-        found.numbers["forward_seconds"], _ = forward(model.schedule, _pictures(data, data.train[:NOISED]))
+        clean = run.shape.medium.encode(data.x[data.train[:NOISED]])
+        found.numbers["forward_seconds"], _ = forward(model.schedule, clean)
     if LOSS_BY_T in asked:
         watch("Loss by t", 0, 1)
         _by_t(run, model, data, found)
@@ -79,7 +79,7 @@ def whole(run: Run, model: NetDenoiser, data: ImageData, asked: Sequence[str], w
 
 
 def of_way(
-    run: Run, model: NetDenoiser, data: ImageData, judge: Judge, way: str, asked: Sequence[str], watch: Watch
+    run: Run, model: NetDenoiser, data: Data, judge: Judge, way: str, asked: Sequence[str], watch: Watch
 ) -> Measured:
     """What there is to say of one way to sample."""
     found = Measured()
@@ -90,11 +90,6 @@ def of_way(
         if settings.sampler == "ddpm" and model.schedule.steps is not None:
             found.add("chain_bits", chain_bits(run, model, data, settings, watch))
     return found
-
-
-def _pictures(data: ImageData, rows: NDArray[np.int64]) -> torch.Tensor:
-    """(N, C, H, W) in [-1, 1]."""
-    return to_model(torch.from_numpy(np.array(data.x[rows])).permute(0, 3, 1, 2))
 
 
 # --- the forward process ------------------------------------------------------------------------------------------
@@ -117,10 +112,10 @@ def forward(schedule: TableSchedule, x: torch.Tensor) -> tuple[float, torch.Tens
 # --- where the loss lies ------------------------------------------------------------------------------------------
 
 
-def _by_t(run: Run, model: NetDenoiser, data: ImageData, found: Measured) -> None:
+def _by_t(run: Run, model: NetDenoiser, data: Data, found: Measured) -> None:
     """The loss on held-out images by thirds and by twentieths of t, in the objective's space and in the noise's."""
     told = build.conditional(run.config, run.shape)
-    losses = levels.measure(model, build.objective(run.config), data, told=told)
+    losses = levels.measure(model, build.objective(run.config, run.shape), data, told=told)
     judged = "held_out" if len(data.held_out) else "training"
     for kind, space in (("loss", losses.space), ("eps", "eps")):
         third, values = losses.third(), losses.losses[space][judged]
@@ -138,9 +133,7 @@ def _by_t(run: Run, model: NetDenoiser, data: ImageData, found: Measured) -> Non
 # --- bits of a chain ----------------------------------------------------------------------------------------------
 
 
-def chain_bits(
-    run: Run, model: NetDenoiser, data: ImageData, settings: SampleConfig, watch: Watch
-) -> NDArray[np.float64]:
+def chain_bits(run: Run, model: NetDenoiser, data: Data, settings: SampleConfig, watch: Watch) -> NDArray[np.float64]:
     """Bits/dim (N,) of held-out images under the chain of ddpm's steps with its variance, x0 clipped as it draws."""
     rows = data.held_out if len(data.held_out) else data.train
     rows = np.sort(rows[permutation(len(rows), _CHAIN)[:BITS_IMAGES]])
@@ -150,7 +143,7 @@ def chain_bits(
         told = torch.from_numpy(data.labels[rows]).to(device)
     bound = likelihood.variational_bits(
         build.wrapped(model, settings, None, 0),
-        _pictures(data, rows).to(device),
+        run.shape.medium.encode(data.x[rows]).to(device),
         BITS_TIMES,
         generator=torch.Generator().manual_seed(_CHAIN),
         cond=told,
@@ -174,13 +167,13 @@ def _paths(run: Run, model: NetDenoiser, judge: Judge, way: str, found: Measured
         watch(f"Paths by {kind}", k, PAIRS)
         label = k % classes if told else None
         path = interpolate.interpolate(
-            model, run.config.sample, run.shape.x, (2 * k, 2 * k + 1), count, kind=kind, label=label, null=classes
+            model, run.config.sample, run.shape, (2 * k, 2 * k + 1), count, kind=kind, label=label
         )
         smooth = interpolate.smoothness(path, judge.extractor)
         row = {
             "smoothness": smooth.unevenness,
             "detour": smooth.detour,
-            "jump": interpolate.sharpest(model, run.config.sample, run.shape.x, path, judge.extractor, classes),
+            "jump": interpolate.sharpest(model, run.config.sample, run.shape, path, judge.extractor),
             "noise_norm": float(path.norm[count // 2]),
         }
         if judge.reads_well and judge.reader is not None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noisette.data import ImageData, cache, fetch
+from noisette.data import cache, fetch
+from noisette.data.medium import Data
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError, nearest
@@ -156,7 +157,7 @@ def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -
     metrics = [metric for metric in study.measure if metric in METRICS]
     data = build.data(run)
     features, why = features_of(run, study, data, progress)
-    judge = Judge(data, run.config.data, features, progress)
+    judge = Judge.of(data, run.config.data, features, progress)
     if {*metrics} & {*DISTANCES} and cache.folder() is not None:
         _ = judge.real("train"), judge.real("held_out")
     begun = time.perf_counter()  # what is done once for these data does not count
@@ -178,20 +179,22 @@ def _measure(run: Run, study: Study, job: Job, stopped: Stopped, watch: Watch) -
     run.update_meta(**{MEASURED: {**before, "facts": before.get("facts") or facts(run)}})
 
 
-def features_of(run: Run, study: Study, data: ImageData, progress: Progress) -> tuple[str, str]:
+def features_of(run: Run, study: Study, data: Data, progress: Progress) -> tuple[str, str]:
     """(what a run's samples are compared by, a word on why where that is not the first choice).
 
     What is left to us ("auto") needs no more samples than a study draws, and more real images than there are: the same
     for all runs of one data set, as their distances are held against each other.
     """
     wanted = [metric for metric in study.measure if metric in DISTANCES]
-    if study.features != "auto" or not wanted or data.x.shape[3] == 1:  # grey images are not Inception's
+    if (
+        study.features != "auto" or not wanted or run.shape.moves or data.x.shape[3] == 1
+    ):  # grey images are not Inception's
         return study.features, ""
     least = distances.smallest(Inception.dim) if "fid" in wanted else distances.FEWEST
     real = len(data.train) - min(study.chosen.samples, len(data.train) // 2)
     if min(study.chosen.samples, real) >= least:
         return "auto", ""
-    judge = Judge(data, run.config.data, "pixels", progress)
+    judge = Judge.of(data, run.config.data, "pixels", progress)
     few = f"{study.chosen.samples:,} samples" if study.chosen.samples < least else f"{real:,} real images"
     return (
         "classifier" if judge.reads_well else "pixels",
@@ -232,13 +235,13 @@ def check(study: Study) -> None:
                 build.check(config.changed({"sample": told}, f"{study.name}: {way}"), shape)
 
 
-def _enough(study: Study, data: ImageData, config: Config) -> None:
+def _enough(study: Study, data: Data, config: Config) -> None:
     """Raises UserError where these data can never be measured by what the study asks for."""
     source = config.data.source
     if not {*study.measure} & {*DISTANCES}:
         return
     if len(data.train) < 2:
         raise UserError(f"{source}: {len(data.train)} training images are too few to hold samples against: take more")
-    judge = Judge(data, config.data, study.features)
+    judge = Judge.of(data, config.data, study.features)
     if study.features == "classifier" and judge.no_reader:
         raise UserError(f"{source}: no classifier: {judge.no_reader}; use --features pixels")

@@ -21,8 +21,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from noisette.data import ImageData, load
-from noisette.data.spec import NORMALISER, DataSpec
+from noisette.data import medium
+from noisette.data.medium import Data
+from noisette.data.motion.clips import Clips
 from noisette.data.stream import fits
 from noisette.errors import UserError
 from noisette.experiment import build, recipes
@@ -77,28 +78,23 @@ class Ready:
 # --- starting a run -----------------------------------------------------------------------------------------------
 
 
-def shape_of(data: ImageData) -> Shape:
-    _, height, width, channels = data.x.shape
-    return Shape(channels, height, width, data.classes if data.labels is not None else ())
-
-
 def planned(
     source: str,
     settings: Mapping[str, Any],
     recipe: str | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[ImageData, Shape, Config]:
+) -> tuple[Data, Shape, Config]:
     """(the data, their shape, the full settings of a run on them), all looked at. Raises UserError."""
-    data = load(DataSpec(**recipes.data_settings(source, recipe, settings).model_dump()), progress)
-    shape = shape_of(data)
+    data = build.loaded(recipes.about_data(source, recipe, settings), progress)
+    shape = Shape.of(medium.facts(data))
     config = build.resolve(shape, recipe, merge(settings, {"data.source": source}))
     build.check(config, shape)
     if config.train.tensorboard:
         board.need()
     if config.train.eval_every and len(data.train) < 2 * FEWEST:
         raise UserError(
-            f"{source}: {len(data.train)} training images are too few for looks at the quality (train.eval_every), "
-            f"which need {2 * FEWEST}: leave it out, or set --train.eval_every 0"
+            f"{source}: {len(data.train)} training {shape.medium.many} are too few for looks at the quality "
+            f"(train.eval_every), which need {2 * FEWEST}: leave it out, or set --train.eval_every 0"
         )
     return data, shape, config
 
@@ -109,7 +105,7 @@ def start(
     recipe: str | None = None,
     out: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Run, ImageData]:
+) -> tuple[Run, Data]:
     """A new run folder for this data, ready to train.
 
     Args:
@@ -124,18 +120,9 @@ def start(
     """
     if out and Path(source).is_dir() and Path(out).resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{out}: lies inside the data, and would be read as data next time: choose another --out")
-    data, shape, config = planned(source, settings, recipe, progress)
+    data, _, config = planned(source, settings, recipe, progress)
     path = Path(out) if out else fresh_path(source)
-    info = {
-        **data.info,
-        "fingerprint": data.fingerprint,
-        "shape": list(data.x.shape[1:]),
-        "train": len(data.train),
-        "held_out": len(data.held_out),
-        "classes": list(shape.classes),
-        "normaliser": dict(NORMALISER),
-    }
-    return Run.create(path, config, info, {**environment(), "state": "new"}), data
+    return Run.create(path, config, medium.facts(data), {**environment(), "state": "new"}), data
 
 
 def continued(run: Run, more: Mapping[str, float]) -> Run:
@@ -179,7 +166,7 @@ def used(train: TrainConfig, step: int, images: int, seconds: float, lead: float
 
 def train(
     run: Run,
-    data: ImageData | None = None,
+    data: Data | None = None,
     stopped: Callable[[], int] = lambda: 0,
     ready: Callable[[Ready], None] = lambda ready: None,
 ) -> Iterator[TrainStep]:
@@ -201,7 +188,7 @@ def train(
 
 
 def _train(
-    run: Run, data: ImageData | None, stopped: Callable[[], int], ready: Callable[[Ready], None]
+    run: Run, data: Data | None, stopped: Callable[[], int], ready: Callable[[Ready], None]
 ) -> Iterator[TrainStep]:
     begun = time.perf_counter()
     machine.forget_peak(build.device(run.config.train.device))
@@ -265,7 +252,7 @@ def decided(config: Config, shape: Shape, **how: Any) -> Settled:
 
 
 def _prepare(
-    run: Run, data: ImageData, begun: float, stopped: Callable[[], int], ready: Callable[[Ready], None]
+    run: Run, data: Data, begun: float, stopped: Callable[[], int], ready: Callable[[Ready], None]
 ) -> tuple[Run, Trainer | Adversary]:
     """The trainer at the newest checkpoint, and the run with all that was left open settled."""
     resumed, timed = bool(run.checkpoints()), run.config.train.minutes is not None
@@ -274,7 +261,7 @@ def _prepare(
     settled = decided(run.config, run.shape, choose_threads=timed or not resumed, stopped=stopped)
     device = build.device(run.config.train.device)
     machine.let_go(device)
-    resident = machine.resident(device) + (data.x.nbytes if device.type != "cpu" and fits(data.x, device) else 0)
+    resident = machine.resident(device) + kept_on(device, data)
     run = run if settled.config == run.config else run.reconfigured(settled.config)
     config = run.config
     trainer = (Adversary if config.kind == "gan" else Trainer)(config, run.shape, data)
@@ -287,6 +274,11 @@ def _prepare(
     run.update_meta(**settled.found, **facts, estimate=expected.told())
     ready(Ready(config, settled.found, expected, machine.free_memory(trainer.device)))
     return run, trainer
+
+
+def kept_on(device: torch.device, data: Data) -> int:
+    """Bytes of the data that lie on a device while it trains: images, where they fit on a GPU."""
+    return data.x.nbytes if device.type != "cpu" and not isinstance(data.x, Clips) and fits(data.x, device) else 0
 
 
 def looks(config: Config, shape: Shape, held_out: int) -> tuple[float, float]:
@@ -345,7 +337,11 @@ class _Loop:
         run = self.run
         seeds, model = list(range(PREVIEWS)), self.trainer.averaged()
         settings, labels = quick(model, run.config.sample, PREVIEW_STEPS), labels_for(run, seeds, None)
-        x, _ = draw(model, settings, run.shape.x, seeds, labels, len(run.shape.classes), chunk=PREVIEWS)
+        x, _ = draw(model, settings, run.shape, seeds, labels, chunk=PREVIEWS)
+        if run.shape.moves:
+            with atomic(run.preview_path(self.trainer.step, ".npz")) as file:
+                np.savez_compressed(file, x=x)
+            return
         sheet = tile(x)
         with atomic(run.preview_path(self.trainer.step)) as file:
             Image.fromarray(sheet[..., 0] if sheet.shape[-1] == 1 else sheet).save(file, format="PNG")

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from noisette.data import ImageData
-from noisette.data.stream import Stream, generator
+from noisette.data.medium import Data
+from noisette.data.stream import generator
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.objectives import StratifiedTimes
 from noisette.errors import UserError
@@ -83,15 +83,15 @@ def must_be_finite(what: str, value: float, step: int, index: Tensor) -> None:
 class Trainer:
     """The state of a training run and the arithmetic of one step; knows no files."""
 
-    def __init__(self, config: Config, shape: Shape, data: ImageData):
+    def __init__(self, config: Config, shape: Shape, data: Data):
         self.config, self.shape, self.data = config, shape, data
         self.device = build.device(config.train.device)
         self.model = build.denoiser(config, shape).to(self.device)
         self.ema = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.worker = Worker(self.model, config.train)
-        self.objective, self.times = build.objective(config), build.times(config)
+        self.objective, self.times = build.objective(config, shape), build.times(config)
         self.optimiser = Optimiser(self.model.backbone, config.optim)
-        self.stream = Stream(data, config.train.batch, config.train.seed, flip=config.data.flip, device=self.device)
+        self.stream = build.stream(config, data, self.device)
         self.conditional = build.conditional(config, shape)
         self.step, self.images, self.seconds = 0, 0, 0.0
         self.lead = 0.0  # of the seconds, those that went by before there was a step

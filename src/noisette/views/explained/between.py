@@ -47,12 +47,11 @@ def interpolation(bench: Bench) -> Explanation:
         wanted.append(("slerp, no class", "slerp", len(classes)))
     ways = []
     for name, kind, told in wanted:
-        common = (bench.material.model, settings, run.shape.x)
-        null = len(classes)
-        path = interpolate.interpolate(*common, between, bench.asked.count, kind=kind, label=told, null=null)
+        common = (bench.material.model, settings, run.shape)
+        path = interpolate.interpolate(*common, between, bench.asked.count, kind=kind, label=told)
         smooth = interpolate.smoothness(path, features)
         close = not ways and smooth.unevenness > UNEVEN
-        ways.append(_Way(name, path, smooth, interpolate.sharpest(*common, path, features, null) if close else None))
+        ways.append(_Way(name, path, smooth, interpolate.sharpest(*common, path, features) if close else None))
     slerp, lerp = ways[:2]
     verdict = _verdict(slerp)
     text = [_meaning(slerp), _why_not(slerp.path, lerp.path)]

@@ -67,7 +67,7 @@ def weights(bench: Bench) -> Explanation:
         if bench.run.config.kind == "gan":
             raise UserError("those of a GAN do not say which generator is better")
         models = [bench.material.model, build.trained(bench.run, "raw")[0]]
-        judge, data = build.objective(bench.run.config), bench.material.images
+        judge, data = build.objective(bench.run.config, bench.run.shape), bench.material.images
         finding = f"{_better(*levels.pictures_losses(models, judge, data, told=bench.told))} {finding}"
     except UserError as error:
         missing = f"Their losses were not measured: {error}."

@@ -180,7 +180,7 @@ class Bench:
         from noisette.tasks.judge import Judge
 
         try:
-            judge = Judge(self.material.images, self.run.config.data, "classifier")
+            judge = Judge.of(self.material.images, self.run.config.data, "classifier")
         except UserError:
             return None
         return judge if judge.kept is not None and judge.reads_well else None

@@ -58,7 +58,7 @@ def _measured(bench: Bench) -> Losses:
     model, data = bench.material.model, bench.material.images
     if not len(data.train):
         raise UserError("there are no training pictures to measure it on")
-    return levels.measure(model, build.objective(bench.run.config), data, told=bench.told)
+    return levels.measure(model, build.objective(bench.run.config, bench.run.shape), data, told=bench.told)
 
 
 def _axes_words(found: Losses) -> str:

@@ -27,8 +27,8 @@ def forward(bench: Bench) -> Explanation:
 
     data, schedule, seed = bench.material.images, bench.material.schedule, bench.asked.seed
     rows = explain.rows(data, SHOWN_WAYS, bench.asked.classes)
-    frames = explain.forward(data.x[rows], schedule, figures.COLUMNS - 1, seed)
-    many = explain.forward(data.x[rows], schedule, MOVING, seed)
+    frames = explain.forward(data.x[rows], bench.run.shape.medium, schedule, figures.COLUMNS - 1, seed)
+    many = explain.forward(data.x[rows], bench.run.shape.medium, schedule, MOVING, seed)
     names = ["" if data.labels is None else f"Training picture: {data.classes[int(data.labels[row])]}" for row in rows]
     board = Board(
         "",

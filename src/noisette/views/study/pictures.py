@@ -112,8 +112,5 @@ def _path(unit: Unit, run: Run) -> tuple[Any, Sequence[str]]:
     model, _ = build.trained(run)
     kind = unit.way.partition(":")[0] if ways.is_path(unit.way) else "slerp"
     label = 0 if build.conditional(run.config, run.shape) else None
-    null = len(run.shape.classes)
-    found = interpolate.interpolate(
-        model, run.config.sample, run.shape.x, count=SEEN + 1, kind=kind, label=label, null=null
-    )
+    found = interpolate.interpolate(model, run.config.sample, run.shape, count=SEEN + 1, kind=kind, label=label)
     return found.x, []

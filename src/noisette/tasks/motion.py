@@ -1,0 +1,168 @@
+"""Clips of motion, judged: the extractors that see them, and how they move beside how real ones do."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from noisette.data.medium import Stored
+from noisette.data.motion import MotionData
+from noisette.data.motion.stream import mirrored, varied
+from noisette.errors import UserError
+from noisette.metrics import distances, motion
+from noisette.metrics.features import Extractor
+from noisette.metrics.motion import Body
+from noisette.metrics.motion_features import Autoencoder, MotionClassifier, train_autoencoder, train_classifier
+from noisette.tasks import rows as measured
+from noisette.tasks.judge import Judge, Reader
+from noisette.tasks.rows import Row
+
+LOWER = ("bone_error", "bone_jitter", "sliding", "bent")
+"""Measures of which less is better; the others should be what they are in real clips."""
+
+
+def body_of(data: MotionData) -> Body:
+    """What the measures know of the body of these data: drawn from the training clips."""
+    skeleton = data.skeleton
+    edges = np.array(skeleton.edges, np.int64).reshape(-1, 2)
+    x = data.x[data.train[:: max(1, len(data.train) // motion.MOST)]]
+    return Body.of(x, edges, root=skeleton.root, feet=skeleton.feet, up=skeleton.up, down=skeleton.down, fps=data.fps)
+
+
+class MotionJudge(Judge):
+    """The judge of clips. features: a classifier trained on the data's own labels where it reads well enough, else an
+    autoencoder (auto), or one of the two by name. Copies are also looked for in the poses themselves."""
+
+    raw = "poses"
+    others = ("inception", "pixels")
+    data: MotionData
+
+    @cached_property
+    def body(self) -> Body:
+        return body_of(self.data)
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        if self.asked == "classifier" and self.reader is None:
+            raise UserError(f"{self.settings.source}: no classifier: {self.no_reader}; use --features autoencoder")
+        if self.reader is not None and (self.asked == "classifier" or (self.asked == "auto" and self.reads_well)):
+            return self.reader
+        return self.autoencoder
+
+    @cached_property
+    def autoencoder(self) -> Autoencoder:
+        """Trained once on these data."""
+        place = self._place("readers", f"autoencoder-{self._taught}.safetensors")
+        if place is not None and place.exists():
+            with contextlib.suppress(UserError, OSError, ValueError, KeyError):
+                return Autoencoder.load(place)
+        data = self.data
+        try:
+            made = train_autoencoder(
+                data.x[data.train],
+                data.x[data.held_out],
+                root=data.skeleton.root,
+                varied=self._varied,
+                progress=lambda done, total: self.progress("Training an autoencoder of the clips, once", done, total),
+            )
+        except ValueError as error:
+            raise UserError(f"{self.settings.source}: {error}: too few to measure anything by") from None
+        if place is not None:
+            with contextlib.suppress(OSError):  # a full disk costs the next evaluation time, not this one its numbers
+                made.save(place)
+        return made
+
+    def comparable(self, x: Stored) -> Stored:
+        return motion.comparable(x, self.data.skeleton.root)
+
+    def taught(self, x: Stored) -> Stored:
+        data = self.data
+        return np.concatenate([x, mirrored(x, data.skeleton, data.lateral)]) if data.augment.mirror else x
+
+    def groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        return np.asarray(self.data.take[rows], np.int64)
+
+    def _train(self, progress: Callable[[int, int], None]) -> Reader:
+        data, rows, held_out = self.data, self.data.train, self.data.held_out
+        assert data.labels is not None
+        labels, seen = data.labels[rows], (data.x[held_out], data.labels[held_out])
+        root = data.skeleton.root
+        return train_classifier(
+            data.x[rows], labels, data.classes, *seen, root=root, varied=self._varied, progress=progress
+        )
+
+    def _load(self, place: Path) -> Reader:
+        return MotionClassifier.load(place)
+
+    @property
+    def _reader_place(self) -> Path | None:
+        return self._place("readers", f"motion-{self._taught}.safetensors")
+
+    @property
+    def _taught(self) -> str:
+        augment = self.data.augment
+        return f"{int(augment.mirror)}-{augment.rotate:g}-{augment.speed:g}"
+
+    def _varied(self, rows: NDArray[np.int64], rng: np.random.Generator) -> Stored:
+        """Training clips as a model is taught them."""
+        data = self.data
+        return varied(data, data.train[rows], rng.random((len(rows), 3)), data.augment)
+
+
+# --- rows of an evaluation ----------------------------------------------------------------------------------------
+
+
+def moves(judge: MotionJudge, x: Stored, base: Row) -> list[Row]:
+    """How samples (N, F, J, D) move, a row for each measure, with the same of real clips in `detail`: those that were
+    held out, where they come from two sequences at least, else the training ones."""
+    data, body = judge.data, judge.body
+    rows, which = data.held_out, "held_out"
+    if len(np.unique(data.take[rows])) < 2:
+        rows, which = data.train, "train"
+    ours, theirs = motion.measures(x, body), _real_measures(judge, rows)
+    base = {**base, "n": len(x), "reference": which, "reference_n": len(rows)}
+    found = []
+    for name in ours:
+        more: dict[str, Any] = {"unit": motion.unit(name, data.skeleton.unit, data.fps)}
+        more["better"] = "lower" if name in LOWER else "real"
+        most = 1.0 if more["unit"] == "share" else math.inf
+        try:
+            both = motion.beside(ours[name], theirs[name], data.take[rows], most)
+        except ValueError as error:
+            found.append(measured.row(name, None, base, reason=str(error), **more))
+            continue
+        ratio = both.ratio
+        detail = {
+            "real": [both.real.value, both.real.low, both.real.high],
+            "ratio": None if ratio is None else [ratio.value, ratio.low, ratio.high],
+        }
+        found.append(measured.row(name, both.samples, base, detail=detail, **more))
+    return found
+
+
+def _real_measures(judge: MotionJudge, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    return motion.measures(judge.data.x[rows], judge.body)
+
+
+def variety(features: NDArray[np.float64], labels: NDArray[np.int64] | None, base: Row) -> list[Row]:
+    """Diversity, and multimodality where labels (N,) are known, of features (N, D)."""
+    base = {**base, "n": len(features), "reference": None, "reference_n": None, "better": "real"}
+    measures: list[tuple[str, Callable[[], distances.Estimate]]] = [
+        ("diversity", lambda: distances.diversity(features))
+    ]
+    if labels is not None:
+        measures.append(("multimodality", lambda: distances.multimodality(features, labels).value))
+    found = []
+    for name, measure in measures:
+        try:
+            found.append(measured.row(name, measure(), base))
+        except ValueError as error:
+            found.append(measured.row(name, None, base, reason=str(error)))
+    return found
