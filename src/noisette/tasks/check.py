@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from noisette.data.inspect import statistics
-from noisette.data.inspect import warnings as data_warnings
+from noisette.data import inspect
+from noisette.data.medium import Data
+from noisette.data.motion import MotionData
+from noisette.data.motion import inspect as motion_inspect
 from noisette.experiment import build
 from noisette.experiment.config import Config, merge
 from noisette.experiment.runs import Shape
@@ -51,7 +53,7 @@ def check(
     resident = machine.resident(build.device(config.train.device))
     once, a_step = looks(settled.config, shape, len(data.held_out))
     expected = estimate(settled, shape, len(data.train), resident, once, a_step)
-    stats = statistics(data)
+    stats, remarks = _looked_at(data)
     found = Preflight(
         shape=shape,
         statistics=stats,
@@ -61,11 +63,20 @@ def check(
         free=machine.free_memory(build.device(config.train.device)),
         notes=list(data.info.get("notes", [])),
         skipped=list(data.info.get("skipped", [])),
-        warnings=data_warnings(stats),
+        warnings=remarks,
     )
     if expected.epochs < FEW_EPOCHS:
         found.warnings.append(
-            f"In {minutes:g} minutes an image is seen {expected.epochs:.1f} times: more minutes or a smaller "
-            "--image-size help."
+            f"In {minutes:g} minutes {'a clip' if shape.moves else 'an image'} is seen {expected.epochs:.1f} times: "
+            f"more minutes or a smaller {'--frames' if shape.moves else '--image-size'} help."
         )
     return found
+
+
+def _looked_at(data: Data) -> tuple[dict[str, Any], list[str]]:
+    """(statistics of the data, what they mean in plain words)."""
+    if isinstance(data, MotionData):
+        found = motion_inspect.statistics(data)
+        return found, motion_inspect.warnings(found)
+    found = inspect.statistics(data)
+    return found, inspect.warnings(found)
