@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tiny_motion import clips
+
 from noisette.errors import UserError
 from noisette.experiment import build, recipes
 from noisette.experiment.config import Config, merge, overrides, parse, read_toml, value_of
@@ -68,6 +70,13 @@ def test_every_recipe_builds_what_it_says(name: str) -> None:
         assert recipes.fitting(shape) != name
         build.check(build.resolve(shape, name, {}), shape)
         return
+    if "medium" in fits:
+        shape = clips()
+        assert recipes.fitting(shape, recipes.known()[name]["net"].get("backbone", "unet")) == name
+        config = build.resolve(shape, name, {})
+        assert config.recipe == name and config.data.medium == fits["medium"]
+        build.check(config, shape)
+        return
     # A recipe is chosen by the shape of data that are loaded already: it cannot say how to load them.
     assert set(recipes.known()[name].get("data", {})) <= {"flip"}
     for channels in fits["channels"]:
@@ -100,7 +109,7 @@ def test_a_recipe_file_and_a_mistake_in_it(tmp_path: Path) -> None:
 def test_a_recipe_may_differ_without_labels(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text("[sample]\nsteps = 7\neta = 0.5\n[without_labels.sample]\nsteps = 9\n")
-    labelled, bare = Shape.images(1, 8, 8, ("a", "b")), Shape(1, 8, 8)
+    labelled, bare = Shape.images(1, 8, 8, ("a", "b")), Shape.images(1, 8, 8)
     for shape, settings, steps in (
         (labelled, {}, 7),
         (bare, {}, 9),

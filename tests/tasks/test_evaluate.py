@@ -269,8 +269,7 @@ def test_real_images_are_drawn_as_the_model_draws(run: Run) -> None:
     appointed = judge.Judge(build.data(run), run.config.data, "pixels")
     labels = appointed.data.labels
     assert labels is not None
-    even = evaluate._order(appointed, "train", True, 0, 1)
-    free = evaluate._order(appointed, "train", False, 0, 1)
+    even, free = (appointed.order(appointed.rows("train"), evenly, 0, 1) for evenly in (True, False))
     assert sorted(even) == sorted(free) == list(range(360))
     told = labels[appointed.rows("train")]
     assert all(abs(told[even[:n]].mean() - 0.5) <= 1 / n for n in (10, 61, 200))

@@ -108,7 +108,7 @@ def facts(data: Data) -> dict[str, Any]:
 
 
 def of(facts: Mapping[str, Any]) -> Medium:
-    """The medium of data by their facts. Raises KeyError, TypeError or ValueError where those are damaged."""
+    """The medium of data by their facts. Raises KeyError, TypeError, ValueError or UserError where they are damaged."""
     first, second, third = map(int, facts["shape"])
     if facts.get("kind") == Motion.name:
         skeleton = Skeleton.from_json(facts["skeleton"])

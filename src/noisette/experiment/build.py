@@ -68,7 +68,7 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
         UserError: an unknown recipe, a setting that is unknown or out of range.
     """
     settings = merge(settings, {"data.medium": shape.medium.name})
-    name = recipe or recipes.fitting(shape, merge({}, settings).get("net", {}).get("backbone", "unet"))
+    name = recipe or recipes.fitting(shape, recipes.backbone_of(settings))
     config = parse(recipes.settings(name, settings), "settings")
     if not conditional(config, shape):
         config = parse(recipes.settings(name, settings, labels=False), "settings")

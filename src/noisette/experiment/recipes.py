@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,17 @@ from typing import Any
 from noisette.data.medium import Motion
 from noisette.data.motion import is_motion
 from noisette.errors import UserError, nearest
-from noisette.experiment.config import APART, CONCERNS, SECTIONS, Config, merge, parse, read_toml
+from noisette.experiment.config import (
+    APART,
+    CONCERNS,
+    OF_BACKBONE,
+    SECTIONS,
+    Config,
+    NetConfig,
+    merge,
+    parse,
+    read_toml,
+)
 from noisette.experiment.runs import Shape
 
 
@@ -25,22 +35,35 @@ def known() -> dict[str, dict[str, Any]]:
 
 
 def fitting(shape: Shape, backbone: str = "unet") -> str:
-    """The recipe that fits a shape and a backbone: of images the one with the smallest [fits] max_side that holds them,
-    of the right colours; of motion the one whose [fits] name that medium."""
-    trees = known().items()
-    fitting = [(t["fits"], n) for n, t in trees if "fits" in t and t.get("net", {}).get("backbone", "unet") == backbone]
-    if isinstance(shape.medium, Motion):
-        return next(name for fits, name in fitting if fits.get("medium") == shape.medium.name)
-    height, width, channels = shape.medium.stored
-    side = max(height, width)
-    found = [
-        (fits["max_side"], name)
-        for fits, name in fitting
-        if side <= fits.get("max_side", 0) and channels in fits["channels"]
-    ]
+    """The recipe that fits a shape: of images the one with the smallest [fits] max_side that holds them, of the right
+    colours; of motion the one whose [fits] name that medium. One for this backbone where there is any. Raises
+    UserError for images that are larger than any recipe."""
+    sized = [(_size(tree, shape), name, tree) for name, tree in known().items()]
+    found = [(size, name, tree) for size, name, tree in sized if size is not None]
     if not found:
+        height, width, _ = shape.medium.stored
         raise UserError(f"images of {width}x{height} are larger than any recipe: give --image-size 64, say")
-    return min(found)[1]
+    return _best(found, backbone)
+
+
+def _size(tree: Mapping[str, Any], shape: Shape) -> int | None:
+    """The largest side that a recipe is for, 0 for motion; None where it does not hold this shape."""
+    fits = tree.get("fits")
+    if fits is None or shape.moves != _of_motion(tree):
+        return None
+    if shape.moves:
+        return 0
+    height, width, channels = shape.medium.stored
+    return int(fits["max_side"]) if max(height, width) <= fits["max_side"] and channels in fits["channels"] else None
+
+
+def _of_motion(tree: Mapping[str, Any]) -> bool:
+    return tree.get("fits", {}).get("medium") == Motion.name
+
+
+def _best(found: Sequence[tuple[int, str, Mapping[str, Any]]], backbone: str) -> str:
+    """Of (size, name, settings) of recipes the smallest one of this backbone; of another where there is none."""
+    return min(found, key=lambda each: (backbone_of(each[2]) != backbone, *each[:2]))[1]
 
 
 def _tree(recipe: str, labels: bool = True) -> dict[str, Any]:
@@ -63,7 +86,7 @@ def _tree(recipe: str, labels: bool = True) -> dict[str, Any]:
 
 
 def settings(recipe: str | None, given: Mapping[str, Any], labels: bool = True) -> dict[str, Any]:
-    """A recipe with the given settings on top; of the recipe, what concerns the kind of model that is asked for."""
+    """A recipe with the given settings on top; of the recipe, what concerns the model and net that are asked for."""
     tree = {**_tree(recipe, labels), "recipe": recipe} if recipe else {}
     own = tree.get("kind", "diffusion")
     kind = str(given.get("kind", own))
@@ -71,16 +94,32 @@ def settings(recipe: str | None, given: Mapping[str, Any], labels: bool = True) 
     tree = {key: value for key, value in tree.items() if key in told or key not in SECTIONS}
     if kind != own and "train" in tree:
         tree["train"] = {key: value for key, value in tree["train"].items() if key not in APART}
+    if (backbone := backbone_of(merge(tree, given))) != backbone_of(tree) and "net" in tree:
+        others = {key for name, keys in OF_BACKBONE.items() if name != backbone for key in keys}
+        tree["net"] = {key: value for key, value in tree["net"].items() if key not in others}
     return merge(tree, given)
+
+
+def backbone_of(tree: Mapping[str, Any]) -> str:
+    """The backbone that settings ask for, whether or not they are valid."""
+    net = tree.get("net")
+    return str(net.get("backbone", USUAL)) if isinstance(net, Mapping) else USUAL
+
+
+USUAL = NetConfig().backbone
 
 
 def about_data(source: str, recipe: str | None, given: Mapping[str, Any]) -> Config:
     """Settings of which those of the data hold: they must be known before the data's shape can choose a recipe.
 
+    The recipe of motion is known by the medium alone, so what it says of the data holds already.
+
     Raises UserError, also where they do not concern what the source holds.
     """
-    tree = merge(settings(recipe, given), {"data.source": source})
-    config = parse(tree, "settings")
-    if config.data.medium != "auto":
-        return config
-    return parse(merge(tree, {"data.medium": "motion" if is_motion(source) else "images"}), "settings")
+    config = parse(merge(settings(recipe, given), {"data.source": source}), "settings")
+    medium = config.data.medium
+    if medium == "auto":
+        medium = Motion.name if is_motion(source) else "images"
+    if recipe is None and medium == Motion.name:
+        recipe = _best([(0, name, tree) for name, tree in known().items() if _of_motion(tree)], config.net.backbone)
+    return parse(merge(settings(recipe, given), {"data.source": source, "data.medium": medium}), "settings")

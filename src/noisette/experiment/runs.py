@@ -54,7 +54,7 @@ class Shape:
 
     @classmethod
     def of(cls, facts: Mapping[str, Any]) -> Shape:
-        """That of data by their facts, see noisette.data.medium.facts. Raises KeyError, TypeError, ValueError."""
+        """That of data by their facts, see noisette.data.medium.facts. Raises as noisette.data.medium.of."""
         return cls(medium.of(facts), tuple(facts.get("classes") or ()))
 
     @property
@@ -224,7 +224,7 @@ class Run:
     def shape(self) -> Shape:
         try:
             return Shape.of(self.data)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, UserError):
             raise UserError(f"{self.path / 'data.json'}: it has no valid shape: the run folder is damaged") from None
 
     def _json(self, name: str) -> dict[str, Any]:

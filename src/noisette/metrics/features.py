@@ -128,6 +128,15 @@ class Inception:
         return ((large - 128) / 128).float().expand(-1, 3, -1, -1)
 
 
+def principal(x: Features, components: int) -> tuple[Features, Features]:
+    """(mean (D,), axes (K, D)) of rows (N, D): at most `components` directions, those of the largest variance, without
+    such as have none."""
+    mean = x.mean(0)
+    _, strength, axes = np.linalg.svd(x - mean, full_matrices=False)
+    kept = strength[:components] > 1e-6 * max(strength[0], 1e-6)
+    return mean, axes[:components][kept] if kept.any() else axes[:1]
+
+
 class Pixels:
     """Principal components of the pixels of reference images: no network, any data; sees colour and layout only.
 
@@ -148,11 +157,7 @@ class Pixels:
             raise ValueError(f"axes cannot be fitted on {len(reference)} images")
         rows = np.unique(np.linspace(0, len(reference) - 1, self.FITTED).round().astype(int))
         self.shape = reference.shape[1:]
-        x = self._flat(reference[rows])
-        self.mean = x.mean(0)
-        _, strength, axes = np.linalg.svd(x - self.mean, full_matrices=False)
-        kept = strength[:components] > 1e-6 * max(strength[0], 1e-6)
-        self.axes = axes[:components][kept] if kept.any() else axes[:1]
+        self.mean, self.axes = principal(self._flat(reference[rows]), components)
         self.dim = len(self.axes)
         # of the images, not of the axes: those differ in their last digits from machine to machine
         state = hashlib.sha256(f"pixels {components} {self.SIDE} {reference[rows].shape}".encode())

@@ -62,8 +62,9 @@ def symptoms(
 
 
 def findings(found: Sequence[Symptom]) -> list[Symptom]:
-    """The ill ones, without those that another one explains."""
-    return pictures.findings(found, KEYS)
+    """The ill ones, without those that another one explains; the way from noise (noisette.metrics.symptoms.exploding)
+    may be among them."""
+    return pictures.findings(found, ("exploding", *KEYS))
 
 
 def _broken(samples: Array, real: Array, body: Body) -> Symptom:

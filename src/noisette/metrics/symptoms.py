@@ -102,7 +102,7 @@ def symptoms(
     black, dark = _black(samples, real)
     found = [black, _constant(samples, real, dark), _saturated(samples, real), _noisy(samples, real)]
     if walk is not None:
-        found.insert(0, _exploding(walk))
+        found.insert(0, exploding(walk))
     found.append(collapsed(samples, real, labels, real_labels))
     if memory is not None:
         found.append(copied(memory))
@@ -232,13 +232,14 @@ def _noisy(samples: Images, real: Images) -> Symptom:
 # --- all together -------------------------------------------------------------------------------------------------
 
 
-def _exploding(walk: Walk) -> Symptom:
+def exploding(walk: Walk, what: str = "picture") -> Symptom:
+    """How far the values went on the way from noise; `what` is what a sample is called."""
     if not walk.finite:
         words = "On the way from noise a value became infinite or no number at all."
         return Symptom("exploding", math.inf, (0.0, REACH), math.inf, words)
     far, large = walk.reach / REACH, walk.swell / SWELL
     words = (
-        f"The model believed in pictures with values up to {walk.reach:,.1f}, where those of the data end at 1."
+        f"The model believed in {what}s with values up to {walk.reach:,.1f}, where those of the data end at 1."
         if far >= large
         else f"On the way from noise x grew to {walk.swell:,.1f} times the size that it should have."
     )
@@ -283,8 +284,10 @@ def absent(
     unseen_read: NDArray[np.int64],
     unseen_true: NDArray[np.int64],
     classes: Sequence[str],
+    what: str = "picture",
 ) -> Symptom | None:
-    """Whether whole classes are missing, by the class of each sample's nearest training image, `read` (N,).
+    """Whether whole classes are missing, by the class of each sample's nearest training image, `read` (N,); `what` is
+    what that is called.
 
     How well that tells a class is known from unseen images: what is read of them, and what they are, (M,) each. told
     (N,) are the classes that were asked for; where none were, as many of each class are expected as among unseen
@@ -304,7 +307,7 @@ def absent(
     gone = (np.bincount(read, minlength=kinds) == 0) & (expected >= 5)
     lost = float(expected[gone].sum())
     named = ", ".join(str(classes[k]) for k in np.flatnonzero(gone)[:8])
-    words = f"No sample reads as {named} by its nearest training picture, where {lost:.0f} of {len(read)} should."
+    words = f"No sample reads as {named} by its nearest training {what}, where {lost:.0f} of {len(read)} should."
     return Symptom("collapsed", float(gone.sum()), (0.0, 0.0), lost / CHANCE, words)
 
 

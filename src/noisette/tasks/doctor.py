@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noisette.data import ImageData
+from noisette.data.medium import Data, Stored
 from noisette.diffusion import samplers
 from noisette.diffusion.denoisers import Denoiser, NetDenoiser, Prediction, Wrapper
 from noisette.diffusion.schedules import Time, as_time
@@ -19,25 +19,29 @@ from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.config import SampleConfig
 from noisette.experiment.runs import Run
-from noisette.metrics import memory
-from noisette.metrics.symptoms import Symptom, Walk, absent, findings, symptoms
+from noisette.metrics import memory, motion_symptoms
+from noisette.metrics.symptoms import Symptom, Walk, absent, exploding, findings, symptoms
 from noisette.nets.gan import Generator
 from noisette.tasks import remedies
 from noisette.tasks.generate import Progress, Samples, generate, labels_for, settings_of
+from noisette.tasks.judge import Judge
+from noisette.tasks.motion import MotionJudge
 
 WALKED = 8  # samples whose way from noise is watched
-REAL = 1000  # training images that say what is usual
+REAL = 1000  # training samples that say what is usual
+FEW_PIECES = 16  # pieces from which on one sample of each says it
 PRODUCTS = 2**34
-"""Multiplications that the comparison with unseen images may cost: unseen images times training images times pixels."""
+"""Multiplications that the comparison with unseen samples may cost: unseen times training ones times their numbers."""
 
 
 @dataclass(frozen=True)
 class Finding:
     """Something wrong with the samples.
 
-    key: exploding | black | constant | saturated | noisy | collapsed | copied. severity: "serious" | "slight", serious
-    from twice the limit on. measured, and the range `expected` of real images in the same unit. words: what was found.
-    causes, likely ones first; tries: commands and settings.
+    key: exploding | black | constant | saturated | noisy | collapsed | copied; of clips exploding | broken | jittery |
+    frozen | drifting | collapsed | copied. severity: "serious" | "slight", serious from twice the limit on. measured,
+    and the range `expected` of real samples in the same unit. words: what was found. causes, likely ones first; tries:
+    commands and settings.
     """
 
     key: str
@@ -84,38 +88,59 @@ def examine(
     return diagnose(run, drawn, data)
 
 
-def diagnose(run: Run, drawn: Samples, data: ImageData) -> Diagnosis:
+def diagnose(run: Run, drawn: Samples, data: Data) -> Diagnosis:
     """What is wrong with these samples of a run, which learned from these data. Raises UserError as examine."""
     known = {key: drawn.settings[key] for key in SampleConfig.model_fields}
     settings = settings_of(run, **known)
     weights, step = drawn.settings["weights"], drawn.settings["checkpoint"]
     model, _ = build.trained(run, weights, step)
     walks = not isinstance(model, Generator)  # else there is no way from noise to watch
-    train = data.x[data.train]
-    usual = data.train[np.linspace(0, len(train) - 1, min(len(train), REAL)).astype(np.int64)]
+    judge = Judge.of(data, run.config.data)
+    usual = _usual(judge)
+    finite = bool(np.isfinite(drawn.x).all())
     try:
-        seen = np.concatenate([train, train[:, :, ::-1]]) if run.config.data.flip else train  # as it was taught
-        near = memory.nearest(drawn.x, seen)
-        others, rows, measure = _unseen(data, seen)
-        judged = memory.judge(near, others, measure)
-        found = symptoms(
-            drawn.x,
-            data.x[usual],
-            walk(run, model, settings, drawn.seeds[:WALKED]) if walks else None,
-            drawn.labels,
-            None if data.labels is None else data.labels[usual],
-            judged,
-        )
+        walked = walk(run, model, settings, drawn.seeds[:WALKED]) if walks else None
+        copies = _copies(judge, drawn.x) if finite else None
+        real_labels = None if data.labels is None else data.labels[usual]
+        told = data.x[usual], walked, drawn.labels, real_labels, None if copies is None else copies.judged
+        found = _of_clips(judge, drawn.x, *told) if isinstance(judge, MotionJudge) else symptoms(drawn.x, *told)
     except ValueError as error:
         raise UserError(f"{run.path}: {error}") from None
-    if data.labels is not None and rows is not None:
-        labels = data.labels[data.train]
-        read, unseen_read = (labels[n.index[:, 0] % len(train)] for n in (near, others))
-        lost = absent(read, drawn.labels, unseen_read, data.labels[rows], data.classes)
-        found += [lost] if lost else []
+    lost = None if copies is None else copies.absent(judge, drawn.labels)
+    found += [lost] if lost else []
     left = model.schedule.terminal_signal if walks else 0.0
-    case = remedies.Case(run, settings, weights, step, left, len(train))
-    return Diagnosis(tuple(_finding(s, case) for s in findings(found)), tuple(found), len(drawn), drawn.settings)
+    takes = judge.groups(data.train)
+    pieces = None if takes is None else len(np.unique(takes))
+    case = remedies.Case(run, settings, weights, step, left, len(data.train), judge.what, pieces)
+    ill = motion_symptoms.findings(found) if isinstance(judge, MotionJudge) else findings(found)
+    return Diagnosis(tuple(_finding(s, case) for s in ill), tuple(found), len(drawn), drawn.settings)
+
+
+def _usual(judge: Judge) -> NDArray[np.int64]:
+    """Training rows that say what is usual, at most REAL; the middle one of each piece, as those of one are alike."""
+    rows = judge.data.train
+    pieces = judge.groups(rows)
+    if pieces is not None:
+        _, first, sizes = np.unique(pieces, return_index=True, return_counts=True)
+        rows = rows[first + sizes // 2] if len(first) >= FEW_PIECES else rows
+    return rows[np.linspace(0, len(rows) - 1, min(len(rows), REAL)).astype(np.int64)]
+
+
+def _of_clips(
+    judge: MotionJudge,
+    x: Stored,
+    real: Stored,
+    walked: Walk | None,
+    labels: NDArray[np.int64] | None,
+    real_labels: NDArray[np.int64] | None,
+    judged: memory.Memory | None,
+) -> list[Symptom]:
+    """The symptoms of clips; of such as hold no numbers, that alone."""
+    if walked is None or not np.isfinite(x).all():
+        return [exploding(Walk(False, 0.0, 0.0), judge.what)]
+    far = np.quantile(np.abs(judge.medium.encode(real).numpy()), 0.999)  # nothing bounds the values of clips
+    way = exploding(replace(walked, reach=walked.reach / max(float(far), 1e-9)), judge.what)
+    return [way, *motion_symptoms.symptoms(x, real, judge.body, labels, real_labels, judged)]
 
 
 def _finding(symptom: Symptom, case: remedies.Case) -> Finding:
@@ -124,13 +149,41 @@ def _finding(symptom: Symptom, case: remedies.Case) -> Finding:
     return Finding(symptom.key, severity, symptom.measured, symptom.expected, symptom.words, causes, tries)
 
 
-def _unseen(data: ImageData, train: NDArray[np.uint8]) -> tuple[memory.Nearest, NDArray[np.int64] | None, str]:
-    """(the training images nearest to unseen ones, rows of those unseen, what they are): held-out ones if they do."""
-    most = max(memory.FEWEST, PRODUCTS // max(train.size, 1))
+@dataclass(frozen=True)
+class _Copies:
+    """What the nearest training samples say; rows: of the data, those of the unseen ones, where they are held-out."""
+
+    near: memory.Nearest
+    others: memory.Nearest
+    rows: NDArray[np.int64] | None
+    judged: memory.Memory
+
+    def absent(self, judge: Judge, told: NDArray[np.int64] | None) -> Symptom | None:
+        """Whether classes are missing among samples of which these classes were asked for (N,), or none."""
+        data = judge.data
+        if data.labels is None or self.rows is None:
+            return None
+        labels = data.labels[data.train]
+        read, unseen_read = (labels[n.index[:, 0] % len(labels)] for n in (self.near, self.others))
+        return absent(read, told, unseen_read, data.labels[self.rows], data.classes, judge.what)
+
+
+def _copies(judge: Judge, x: Stored) -> _Copies:
+    """Samples and unseen ones (held-out ones, if they do) beside the training ones, mirrored ones where it was taught
+    those. Raises ValueError for too few training samples."""
+    data = judge.data
+    seen = judge.comparable(judge.taught(data.x[data.train]))
+    groups = judge.groups(np.resize(data.train, len(seen)))
+    near = memory.nearest(judge.comparable(x), seen, groups=groups)
+    most = max(memory.FEWEST, PRODUCTS // max(seen.size, 1))
+    rows = None
     if len(data.held_out) >= memory.FEWEST:
         rows = data.held_out[np.linspace(0, len(data.held_out) - 1, min(most, len(data.held_out))).astype(np.int64)]
-        return memory.nearest(data.x[rows], train), rows, "held_out"
-    return memory.unseen(train, most=min(most, REAL)), None, "train"
+        others = memory.nearest(judge.comparable(data.x[rows]), seen, groups=groups)
+    else:
+        others = memory.unseen(seen, most=min(most, REAL), groups=groups)
+    measure = "train" if rows is None else "held_out"
+    return _Copies(near, others, rows, memory.judge(near, others, measure, judge.what))
 
 
 # --- the way from noise -------------------------------------------------------------------------------------------

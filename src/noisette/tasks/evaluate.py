@@ -125,11 +125,10 @@ class _Reals:
     @classmethod
     def of(cls, model: shards.Model, judge: Judge, n: int) -> _Reals:
         train, held_out, seed = judge.real("train"), judge.real("held_out"), model.run.config.data.seed
-        order = _order(judge, "train", model.labelled, seed, _TRAIN)
-        few = min(n, len(train) // 2)
-        halved = _order(judge, "held_out", model.labelled, seed, _HALVES)
-        half = len(held_out) // 2
-        return cls(train[order[few:]], train[order[:few]], held_out, (held_out[halved[half:]], held_out[halved[:half]]))
+        few, half = min(n, len(train) // 2), len(held_out) // 2
+        instead, rest = judge.apart(judge.rows("train"), few, model.labelled, seed, _TRAIN)
+        one, other = judge.apart(judge.rows("held_out"), half, model.labelled, seed, _HALVES)
+        return cls(train[rest], train[instead], held_out, (held_out[other], held_out[one]))
 
 
 def _sampler(
@@ -177,7 +176,7 @@ def _sampler(
 
 def _memory(judge: Judge, x: Stored, features: NDArray[np.float64], base: Row, progress: Progress) -> list[Row]:
     """Whether samples copy training ones: as they are, and by their features where those are others."""
-    data, base, one = judge.data, {**base, "reference": "train"}, judge.medium.one
+    data, base = judge.data, {**base, "reference": "train"}
 
     def as_they_are() -> tuple[Stored, Stored, Stored]:
         seen = judge.taught(data.x[data.train])  # it has learned the mirror images as well
@@ -205,7 +204,7 @@ def _memory(judge: Judge, x: Stored, features: NDArray[np.float64], base: Row, p
                 unseen,
                 lambda done, total, stage=stage: progress(stage, done, total),
                 groups,
-                "picture" if one == "image" else one,
+                judge.what,
             )
         except ValueError as error:
             found += [
@@ -255,22 +254,6 @@ def _real(model: shards.Model, judge: Judge, reals: _Reals | None, metrics: Sequ
     if found:
         _save(run, "real", found)
     return found
-
-
-def _order(judge: Judge, which: str, evenly: bool, *key: int) -> NDArray[np.int64]:
-    """A random order of the rows of a split; evenly: the classes in turn, as a model that is told them draws them.
-
-    Even classes lie nearer to the whole than classes at random do, so a floor without them would be too high.
-    """
-    rows = judge.rows(which)
-    order = permutation(len(rows), *key)
-    if not evenly or judge.data.labels is None:
-        return order
-    labels = judge.data.labels[rows][order]
-    turn = np.zeros(len(order), np.int64)
-    for label in np.unique(labels):
-        turn[labels == label] = np.arange(int((labels == label).sum()))
-    return order[np.argsort(turn, kind="stable")]
 
 
 def _bits(model: shards.Model, judge: Judge, progress: Progress) -> list[Row]:

@@ -72,6 +72,10 @@ class Judge:
 
     raw = "pixels"
     """What copies are looked for in, beside the features."""
+    what = "picture"
+    """What one sample is called where copies are spoken of."""
+    plainest = "pixels"
+    """The features that all data of this medium have."""
     others = ("autoencoder",)
     """Features that are there for another medium alone."""
 
@@ -104,7 +108,46 @@ class Judge:
         """Of samples that are cut from one piece: the piece that each comes from; None where there are no such."""
         return None
 
+    def apart(
+        self, rows: NDArray[np.int64], count: int, evenly: bool, *key: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(`count` of these rows at random, the others), as places in `rows`; evenly: see order.
+
+        No piece has rows on both sides, or clips that overlap would make real ones look nearer to each other than they
+        are. Where pieces are so large that the others could not be as many, it is fewer than `count`.
+        """
+        pieces = self.groups(rows)
+        if pieces is None:
+            order = self.order(rows, evenly, *key)
+            return order[:count], order[count:]
+        _, first, of, sizes = np.unique(pieces, return_index=True, return_inverse=True, return_counts=True)
+        taken, had = np.zeros(len(sizes), bool), 0
+        for piece in self.order(rows[first], evenly, *key):
+            if had < count and had + sizes[piece] <= len(rows) - count:
+                taken[piece], had = True, had + sizes[piece]
+        mine, others = np.flatnonzero(taken[of]), np.flatnonzero(~taken[of])
+        return mine[self.order(rows[mine], evenly, *key)][:count], others[permutation(len(others), *key)]
+
+    def order(self, rows: NDArray[np.int64], evenly: bool, *key: int) -> NDArray[np.int64]:
+        """Places in `rows` in a random order; evenly: the classes in turn, as a model that is told them draws them.
+
+        Even classes lie nearer to the whole than classes at random do, so a floor without them would be too high.
+        """
+        order = permutation(len(rows), *key)
+        if not evenly or self.data.labels is None:
+            return order
+        labels = self.data.labels[rows][order]
+        turn = np.zeros(len(order), np.int64)
+        for label in np.unique(labels):
+            turn[labels == label] = np.arange(int((labels == label).sum()))
+        return order[np.argsort(turn, kind="stable")]
+
     # --- what it judges with ---
+
+    def plain(self, reference: Stored) -> Extractor:
+        """An extractor that nothing is trained for, its axes fitted on `reference`. Raises ValueError for fewer than
+        two samples."""
+        return Pixels(reference)
 
     @cached_property
     def extractor(self) -> Extractor:
@@ -116,7 +159,8 @@ class Judge:
             return self._pixels()
         if self.asked == "classifier":
             if self.reader is None:
-                raise UserError(f"{self.settings.source}: no classifier: {self.no_reader}; use --features pixels")
+                why = f"no classifier: {self.no_reader}; use --features {self.plainest}"
+                raise UserError(f"{self.settings.source}: {why}")
             return self.reader
         at_hand = fetch.inception_at_hand()
         if at_hand is not None and self.data.x.shape[3] == 3:
@@ -125,9 +169,9 @@ class Judge:
             return self.reader
         return Inception(at_hand) if at_hand is not None else self._pixels()
 
-    def _pixels(self) -> Pixels:
+    def _pixels(self) -> Extractor:
         try:
-            return Pixels(self.data.x[self.rows("train")])
+            return self.plain(self.data.x[self.rows("train")])
         except ValueError as error:
             raise UserError(f"{self.settings.source}: {error}: too few to measure anything by") from None
 

@@ -20,6 +20,7 @@ from noisette.metrics import distances, motion
 from noisette.metrics.features import Extractor
 from noisette.metrics.motion import Body
 from noisette.metrics.motion_features import Autoencoder, MotionClassifier, train_autoencoder, train_classifier
+from noisette.metrics.poses import Poses
 from noisette.tasks import rows as measured
 from noisette.tasks.judge import Judge, Reader
 from noisette.tasks.rows import Row
@@ -40,7 +41,7 @@ class MotionJudge(Judge):
     """The judge of clips. features: a classifier trained on the data's own labels where it reads well enough, else an
     autoencoder (auto), or one of the two by name. Copies are also looked for in the poses themselves."""
 
-    raw = "poses"
+    raw, what, plainest = "poses", "clip", "autoencoder"
     others = ("inception", "pixels")
     data: MotionData
 
@@ -51,7 +52,7 @@ class MotionJudge(Judge):
     @cached_property
     def extractor(self) -> Extractor:
         if self.asked == "classifier" and self.reader is None:
-            raise UserError(f"{self.settings.source}: no classifier: {self.no_reader}; use --features autoencoder")
+            raise UserError(f"{self.settings.source}: no classifier: {self.no_reader}; use --features {self.plainest}")
         if self.reader is not None and (self.asked == "classifier" or (self.asked == "auto" and self.reads_well)):
             return self.reader
         return self.autoencoder
@@ -85,6 +86,9 @@ class MotionJudge(Judge):
     def taught(self, x: Stored) -> Stored:
         data = self.data
         return np.concatenate([x, mirrored(x, data.skeleton, data.lateral)]) if data.augment.mirror else x
+
+    def plain(self, reference: Stored) -> Extractor:
+        return Poses(reference, self.data.skeleton.root)
 
     def groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return np.asarray(self.data.take[rows], np.int64)

@@ -19,14 +19,14 @@ FEW_NOISY_STEPS = {"ddpm": 25, "ddim": 25, "dpmpp_2m_sde": 10}
 """Steps below which a sampler that adds noise leaves some of it; the last one's rule is of second order."""
 
 STRONG_GUIDANCE = 3.0
-SMALL_DATA = 1000
+SMALL_DATA, SMALL_TAKES = 1000, 100
 USUAL_RATES = {"--optim.lr": OptimConfig().lr, "--optim.muon_lr": OptimConfig().muon_lr}
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is known of ill samples: the run, how they were drawn, the share of signal at t = 1, and the number of
-    training images."""
+    """What is known of ill samples: the run, how they were drawn, the share of signal at t = 1, the number of training
+    samples, what one is called, and of clips the number of takes that they are cut from."""
 
     run: Run
     settings: SampleConfig
@@ -34,11 +34,18 @@ class Case:
     step: int
     terminal_signal: float
     train: int
+    what: str = "picture"
+    takes: int | None = None
 
     @property
     def images(self) -> int:
-        """Images that training had shown."""
+        """Samples that training had shown."""
         return self.step * self.run.config.train.batch
+
+    @property
+    def few(self) -> bool:
+        """Whether the training samples are so few that they can be learned by heart."""
+        return self.train <= SMALL_DATA if self.takes is None else self.takes <= SMALL_TAKES
 
     def sample(self, *options: object) -> str:
         return _line("sample", self.run.path, *options)
@@ -57,7 +64,7 @@ def _line(*words: object) -> str:
 
 def remedies(key: str, case: Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(likely causes, commands to try) for a symptom, of one length and in one order; never empty."""
-    rules = RULES_OF_A_GAN if case.run.config.kind == "gan" else RULES
+    rules = RULES_OF_A_GAN if case.run.config.kind == "gan" else RULES if case.takes is None else RULES_OF_CLIPS
     found = [advice for keys, rule in rules if key in keys and (advice := rule(case))]
     causes, tries = zip(*(found or _unknown(case)), strict=True)
     return causes, tries
@@ -85,7 +92,8 @@ def _rates(case: Case) -> Advice | None:
 def _short(case: Case) -> Advice | None:
     if case.images >= FEW_IMAGES or _rates(case):
         return None
-    return f"training was short: the net has seen {case.images:,} pictures, a start takes {FEW_IMAGES:,}", case.resume()
+    seen = f"the net has seen {case.images:,} {case.what}s, a start takes {FEW_IMAGES:,}"
+    return f"training was short: {seen}", case.resume()
 
 
 def _terminal(case: Case) -> Advice | None:
@@ -104,7 +112,7 @@ def _few_steps(case: Case) -> Advice | None:
     if case.settings.steps > FEW_STEPS:
         return None
     many = f"{case.settings.steps} sampler step{'s are' if case.settings.steps > 1 else ' is'} few"
-    return f"{many}: the picture is a mean of what it could have become", case.sample("--steps", 50)
+    return f"{many}: the {case.what} is a mean of what it could have become", case.sample("--steps", 50)
 
 
 def _fresh_noise(case: Case) -> Advice | None:
@@ -126,7 +134,7 @@ def _guidance(case: Case) -> Advice | None:
     if not build.conditional(case.run.config, case.run.shape) or case.settings.guidance <= STRONG_GUIDANCE:
         return None
     return (
-        f"guidance {case.settings.guidance:g} pushes pictures beyond what was learned",
+        f"guidance {case.settings.guidance:g} pushes {case.what}s beyond what was learned",
         case.sample("--guidance", 1.5),
     )
 
@@ -163,10 +171,12 @@ def _raw(case: Case) -> Advice | None:
 
 
 def _few_images(case: Case) -> Advice | None:
-    if case.train > SMALL_DATA:
+    if not case.few:
         return None
-    shown = f"it learned from {case.train:,} pictures, each shown about {case.images / max(case.train, 1):,.0f} times"
-    return f"{shown}: so few can be learned by heart. Add pictures", case.again("--net.dropout", 0.1)
+    cut = "" if case.takes is None else f" of {case.takes:,} takes"
+    shown = f"{case.train:,} {case.what}s{cut}, each shown about {case.images / max(case.train, 1):,.0f} times"
+    more = f"so few can be learned by heart. Add {'takes' if cut else 'pictures'}"
+    return f"it learned from {shown}: {more}", case.again("--net.dropout", 0.1)
 
 
 def _often(case: Case) -> Advice | None:
@@ -174,7 +184,7 @@ def _often(case: Case) -> Advice | None:
     first = case.run.checkpoints()[0].step
     if times < 100 or first >= case.step:
         return None
-    return f"each picture was shown about {times:,.0f} times; earlier, less was known by heart", case.sample(
+    return f"each {case.what} was shown about {times:,.0f} times; earlier, less was known by heart", case.sample(
         "--at", first
     )
 
@@ -183,6 +193,47 @@ def _mirrored(case: Case) -> Advice | None:
     if case.run.config.data.flip or case.train > SMALL_DATA or case.run.shape.channels == 1:
         return None
     return "pictures were never mirrored, which would double them", case.again("--data.flip", "true")
+
+
+def _both_ways(case: Case) -> Advice | None:
+    skeleton = getattr(case.run.shape.medium, "skeleton", None)
+    if case.run.config.motion.mirror or not case.few or skeleton is None or not skeleton.pairs:
+        return None
+    return "clips were never mirrored, which would double them", case.again("--motion.mirror", "true")
+
+
+def _not_x0(case: Case) -> Advice | None:
+    objective = case.run.config.objective
+    if objective.predicts == "x0":
+        return None
+    return (
+        f"a net that predicts {objective.predicts} leaves its errors in every frame; one that predicts x0 smooths them",
+        case.again("--objective.predicts", "x0", "--objective.space", "x0"),
+    )
+
+
+def _no_bones(case: Case) -> Advice | None:
+    if case.run.config.objective.bones:
+        return None
+    return (
+        "nothing asks the net for bones of the right length (objective.bones 0)",
+        case.again("--objective.bones", 1.0),
+    )
+
+
+def _no_velocity(case: Case) -> Advice | None:
+    if case.run.config.objective.velocity:
+        return None
+    return "nothing asks the net for the right speed (objective.velocity 0)", case.again("--objective.velocity", 1.0)
+
+
+def _in_the_world(case: Case) -> Advice | None:
+    if case.run.config.motion.centre == "root":
+        return None
+    return (
+        "where a body goes is learned beside how it moves; where only poses matter, leave it out",
+        case.again("--motion.centre", "root"),
+    )
 
 
 def _rate_of_a_gan(case: Case) -> Advice | None:
@@ -235,6 +286,26 @@ RULES: tuple[tuple[tuple[str, ...], Callable[[Case], Advice | None]], ...] = (
     (("exploding", "saturated", "noisy"), _eps),
     (_MADE, _short),
     (("noisy",), _raw),
+)
+
+_CLIPS = ("exploding", "broken", "jittery", "frozen", "drifting", "collapsed")  # all but copied
+
+RULES_OF_CLIPS: tuple[tuple[tuple[str, ...], Callable[[Case], Advice | None]], ...] = (
+    (("exploding", "broken", "drifting", "collapsed"), _guidance),
+    (("broken", "frozen", "collapsed"), _few_steps),
+    (("broken", "jittery"), _fresh_noise),
+    (_CLIPS, _rates),
+    (_CLIPS, _terminal),
+    (("copied", "collapsed"), _few_images),
+    (("copied",), _often),
+    (("copied",), _both_ways),
+    (("exploding",), _eps),
+    (_CLIPS, _short),
+    (("broken", "jittery"), _raw),
+    (("broken", "jittery"), _not_x0),
+    (("broken",), _no_bones),
+    (("jittery", "frozen"), _no_velocity),
+    (("drifting",), _in_the_world),
 )
 
 RULES_OF_A_GAN: tuple[tuple[tuple[str, ...], Callable[[Case], Advice | None]], ...] = (

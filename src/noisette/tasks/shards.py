@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from noisette.data.medium import Stored
 from noisette.diffusion import samplers
 from noisette.experiment import build
-from noisette.experiment.config import SampleConfig
+from noisette.experiment.config import SECTIONS, Config, SampleConfig
 from noisette.experiment.runs import Run, atomic
 from noisette.tasks.generate import draw, labels_for
 
@@ -132,7 +132,7 @@ def _key(model: Model, settings: SampleConfig) -> str:
             FORMAT,
             SHARD,
             model.hash,
-            model.run.config.model_dump(mode="json", include=MATTER),
+            _mattering(model.run.config),
             settings.model_dump(mode="json"),
             str(model.denoiser.dtype),
             model.run.config.train.layout,
@@ -143,7 +143,21 @@ def _key(model: Model, settings: SampleConfig) -> str:
     return f"{name}-{hashlib.sha256(said.encode()).hexdigest()[:12]}"
 
 
-MATTER = {"schedule", "net", "objective"}
+def _mattering(config: Config) -> dict[str, Any]:
+    """The settings that decide what weights draw. Those that came later count where they are not as usual, so that
+    what was drawn before there were any is found again."""
+    tree = config.model_dump(mode="json", include={"schedule", *LATER})
+    for section, keys in LATER.items():
+        usual = SECTIONS[section]().model_dump(mode="json", include=set(keys))
+        tree[section] = {key: value for key, value in tree[section].items() if key not in keys or value != usual[key]}
+    return tree
+
+
+LATER = {
+    "net": ("backbone", "resample", "padding_mode", "expand"),
+    "objective": ("velocity", "bones", "contact"),
+}
+"""Settings that are younger than the keys of shards."""
 
 
 def _kept(file: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[Stored, float] | None:

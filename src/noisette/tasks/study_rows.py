@@ -14,6 +14,9 @@ REACHED = 0.1
 """A class is reached where at least this part of its even share of the samples is read as it with confidence: one
 misread sample reaches no class."""
 
+RAW = ("pixels", "poses")
+"""What samples are looked at in where no extractor sees them, to tell copies."""
+
 Found = tuple[dict[str, float | None], dict[str, float], dict[str, float], dict[str, str]]
 
 
@@ -29,8 +32,14 @@ def drawn(
     reasons: dict[str, str] = {}
     for row in mine:
         metric, value = row.get("metric"), number(row.get("value"))
-        other = "train" if metric == "bits" else "held_out"
-        if metric not in known or row.get("reference") == other or row.get("space") not in (None, "pixels"):
+        if isinstance(ratio := row.get("detail", {}).get("ratio"), list):  # of a motion, beside that of real clips
+            for key, times, error in _beside(str(metric), ratio):
+                if key in known:
+                    numbers[key] = times
+                    errors |= {} if error is None else {key: error}
+        elif row.get("reference") == ("train" if metric == "bits" else "held_out"):
+            continue
+        if metric not in known or row.get("space") not in (None, *RAW):
             continue
         numbers[metric] = value
         if value is None and row.get("reason"):
@@ -51,6 +60,13 @@ def drawn(
             errors |= {"fid_ratio": errors["fid"] / floor} if "fid" in errors else {}
             shared["fid_ratio"] = value / floor * error / floor
     return numbers, errors, shared, reasons
+
+
+def _beside(metric: str, ratio: Sequence[Any]) -> list[tuple[str, float | None, float | None]]:
+    """(key, number, standard error) of how many times the real one a measure of motion is, and of how far off 1."""
+    value, low, high = (number(each) for each in ratio)
+    error = None if low is None or high is None else (high - low) / (2 * Z)
+    return [(f"{metric}_ratio", value, error), (f"{metric}_off", None if value is None else abs(value - 1), error)]
 
 
 def _asked_for(row: Mapping[str, Any], way: str, how: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from noisette.data import cache, fetch
+from noisette.data import cache, fetch, medium
 from noisette.data.medium import Data
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TerminalSignalWarning
@@ -227,6 +227,8 @@ def check(study: Study) -> None:
     for job in jobs(study, seeds=[0]):
         source, settings = source_of(job)
         data, shape, config = train.planned(source, settings, study.recipe or None)
+        if shape.moves and study_measures.CHAIN_BITS in study.measure:
+            raise UserError(f"{study.name}: measure: {study_measures.CHAIN_BITS} counts bits of pixels: leave it out")
         _enough(study, data, config)
         for way in job.ways:
             if way and not ways.is_path(way):
@@ -241,7 +243,8 @@ def _enough(study: Study, data: Data, config: Config) -> None:
     if not {*study.measure} & {*DISTANCES}:
         return
     if len(data.train) < 2:
-        raise UserError(f"{source}: {len(data.train)} training images are too few to hold samples against: take more")
+        many = medium.of(medium.facts(data)).many
+        raise UserError(f"{source}: {len(data.train)} training {many} are too few to hold samples against: take more")
     judge = Judge.of(data, config.data, study.features)
     if study.features == "classifier" and judge.no_reader:
-        raise UserError(f"{source}: no classifier: {judge.no_reader}; use --features pixels")
+        raise UserError(f"{source}: no classifier: {judge.no_reader}; use --features {judge.plainest}")
