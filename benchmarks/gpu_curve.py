@@ -164,5 +164,5 @@ class Curve:
         classes = len(self.shape.classes)
         labels = np.arange(n, dtype=np.int64) % classes if build.conditional(self.config, self.shape) else None
         chunk = 512 if torch.cuda.is_available() else 32
-        x, _ = draw(model, self.config.sample, self.shape.x, range(n), labels, classes, chunk=chunk)
+        x, _ = draw(model, self.config.sample, self.shape, range(n), labels, chunk=chunk)
         return x

@@ -138,11 +138,11 @@ def speed(model: shards.Model, settings: SampleConfig) -> float:
     from noisette.tasks.generate import draw, labels_for
 
     few, seeds = settings.model_copy(update={"sampler": "ddim", "steps": 4}), list(range(shards.SHARD))
-    labels, shape = labels_for(model.run, seeds, None), model.run.shape
+    labels = labels_for(model.run, seeds, None)
     taken = []
     for _ in range(3):
         begun = time.perf_counter()
-        draw(model.denoiser, few, shape.x, seeds, labels, len(shape.classes), chunk=shards.SHARD)
+        draw(model.denoiser, few, model.run.shape, seeds, labels, chunk=shards.SHARD)
         taken.append(time.perf_counter() - begun)
     return shards.SHARD * shards.calls(few, model.labelled) / min(taken)
 

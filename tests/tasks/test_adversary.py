@@ -252,7 +252,7 @@ def quarters(x: np.ndarray) -> np.ndarray:
 def away(trainer: Adversary, data: ImageData) -> float:
     """The Fréchet distance of samples of the average to the data, in the brightness of their quarters."""
     seeds = list(range(200))
-    x, _ = draw(trainer.averaged(), trainer.config.sample, SHAPE.x, seeds, np.arange(200) % 2)
+    x, _ = draw(trainer.averaged(), trainer.config.sample, SHAPE, seeds, np.arange(200) % 2)
     pair = [distances.moments(quarters(images)) for images in (x, data.x[data.train])]
     return distances.frechet_of_moments(*pair)
 
@@ -268,7 +268,7 @@ def test_samples_move_to_the_data(squares: Path, loss: str) -> None:
     for _ in range(300):
         trainer.advance(0.0)
     assert away(trainer, data) < before / 10
-    x, _ = draw(trainer.averaged(), trainer.config.sample, SHAPE.x, list(range(64)), np.arange(64) % 2)
+    x, _ = draw(trainer.averaged(), trainer.config.sample, SHAPE, list(range(64)), np.arange(64) % 2)
     brightest = quarters(x).argmax(1)
     assert (brightest == np.where(np.arange(64) % 2, 3, 0)).mean() > 0.95  # the class that was asked for
     assert x.std(0).mean() > 5  # and not one picture again and again

@@ -7,12 +7,13 @@ import pytest
 import torch
 from tiny import tiny
 
+from noisette.data.medium import Images
 from noisette.diffusion.exact import Gaussian
 from noisette.diffusion.samplers import SAMPLERS
 from noisette.diffusion.schedules import SCHEDULES, make_schedule
 from noisette.errors import UserError
 from noisette.experiment import build
-from noisette.experiment.runs import Run
+from noisette.experiment.runs import Run, Shape
 from noisette.tasks import compiling
 from noisette.tasks.explain import forward
 from noisette.tasks.generate import CHUNK, generate, noise_of, tile
@@ -160,7 +161,7 @@ def test_forward_ends_in_noise(name: str) -> None:
     """The last frame of a smooth image has the statistics of noise clipped to [-1, 1], and says how much is left."""
     schedule = make_schedule(name, zero_terminal_snr=name in ("scaled_linear", "quadratic"))
     x = np.tile(np.linspace(0, 255, 32).astype(np.uint8)[None, :, None], (2, 32, 1, 1))
-    frames = forward(x, schedule, 10)
+    frames = forward(x, Images((32, 32, 1)), schedule, 10)
     assert len(frames) == 11 and (frames[0].x == x).all() and frames[0].signal == 1.0
     signals = [f.signal for f in frames]
     assert signals == sorted(signals, reverse=True) and signals[-1] is not None and signals[-1] < 0.013
@@ -196,5 +197,5 @@ def test_gaussian_model_through_the_frames() -> None:
         def forward(self, *args: object) -> object:
             return self.exact(*args)  # type: ignore[arg-type]
 
-    x, _ = draw(Exact(), SampleConfig(sampler="heun", steps=8), (1, 2, 2), [0, 1])  # type: ignore[arg-type]
+    x, _ = draw(Exact(), SampleConfig(sampler="heun", steps=8), Shape.images(1, 2, 2), [0, 1])  # type: ignore[arg-type]
     assert np.abs(x.astype(float) - (0.3 + 1) * 127.5).max() <= 1

@@ -47,7 +47,7 @@ def test_slerp_of_one_direction_is_a_straight_line() -> None:
 def test_the_ends_are_the_samples_of_the_two_seeds(trained: Run) -> None:
     model, _ = build.trained(trained)
     settings = trained.config.sample.model_copy(update={"sampler": "ddpm", "guidance": 2.0})
-    path = between.interpolate(model, settings, trained.shape.x, (3, 8), 5, label=1, null=2)
+    path = between.interpolate(model, settings, trained.shape, (3, 8), 5, label=1)
     assert path.x.shape == (5, 8, 8, 1) and path.label == 1 and path.between == (3, 8)
     name = trained.shape.classes[1]
     for at, seed in ((0, 3), (4, 8)):
@@ -65,7 +65,7 @@ def test_another_sampler_than_the_runs_walks_the_usual_grid(trained: Run) -> Non
 def test_without_a_class_nothing_is_guided(trained: Run) -> None:
     model, _ = build.trained(trained)
     settings = trained.config.sample.model_copy(update={"guidance": 3.0})
-    path = between.interpolate(model, settings, trained.shape.x, (0, 1), 3, label=2, null=2)
+    path = between.interpolate(model, settings, trained.shape, (0, 1), 3, label=2)
     sample, _ = generate(trained, 1, guidance=0.0)
     assert path.label == 2
     assert np.abs(sample.x[0].astype(int) - path.x[0]).max() <= 1
@@ -82,7 +82,7 @@ def test_mistakes_are_the_users(trained: Run) -> None:
     model, _ = build.trained(trained)
     for seeds, count, says in (((1, 1), 9, "two different seeds"), ((0, 1), 2, "at least 3")):
         with pytest.raises(UserError, match=says):
-            between.interpolate(model, trained.config.sample, trained.shape.x, seeds, count)
+            between.interpolate(model, trained.config.sample, trained.shape, seeds, count)
 
 
 @pytest.mark.parametrize(
@@ -98,13 +98,13 @@ def test_smoothness_of_ways_along_a_line(places: list[int], unevenness: float, d
 def test_a_closer_look_tells_a_jump_from_a_quick_place(trained: Run) -> None:
     """In features that are a smooth function of the pictures nothing jumps; in a yes or no of them everything does."""
     model, _ = build.trained(trained)
-    settings, shape = trained.config.sample, trained.shape.x
-    path = between.interpolate(model, settings, shape, (0, 1), 5, label=0, null=2)
+    settings, shape = trained.config.sample, trained.shape
+    path = between.interpolate(model, settings, shape, (0, 1), 5, label=0)
 
     def flat(x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1).astype(np.float64)
 
     limit = (flat(path.x[:1]).mean() + flat(path.x[-1:]).mean()) / 2
-    smooth = between.sharpest(model, settings, shape, path, flat, 2)
-    sharp = between.sharpest(model, settings, shape, path, lambda x: (flat(x).mean(1, keepdims=True) > limit) * 1.0, 2)
+    smooth = between.sharpest(model, settings, shape, path, flat)
+    sharp = between.sharpest(model, settings, shape, path, lambda x: (flat(x).mean(1, keepdims=True) > limit) * 1.0)
     assert 1 / 8 < smooth < 0.5 and sharp == 1
