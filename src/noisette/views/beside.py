@@ -1,4 +1,5 @@
-"""Generated clips beside real ones on one stage: of the same class, or the nearest ones where there are few."""
+"""Generated clips beside real ones on one stage, of the same class, or the nearest ones where there are few; and one
+of them on its way from noise."""
 
 from __future__ import annotations
 
@@ -45,6 +46,21 @@ def beside(material: Material, drawn: Samples, command: str) -> list[Figure]:
     text = f"Samples, none of them chosen, each before a {which} clip {kind}."
     real = _alike(drawn, data, rows, len(chosen))
     return [_figure(drawn, chosen, data, real, ["real"] * len(real), "Generated beside real", text, command)]
+
+
+def denoised(material: Material, command: str) -> list[Figure]:
+    """The first sample of a run of motion on its way from noise, each step labelled; of images nothing."""
+    medium, frames = material.run.shape.medium, material.drawn[1]
+    if not isinstance(medium, Motion) or not frames:
+        return []
+    scene = skeletons.denoising(
+        np.stack([frame.x[0] for frame in frames]),
+        range(len(frames)),
+        [frame.t for frame in frames],
+        skeletons.Body.of(medium.skeleton),
+    )
+    text = "At each step its middle pose, and the whole motion behind it."
+    return [Figure([skeletons.drawing(scene)], "", command, "The first sample on its way from noise", [text])]
 
 
 def _alike(drawn: Samples, data: MotionData, rows: Rows, count: int) -> Rows:

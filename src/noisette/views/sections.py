@@ -11,7 +11,7 @@ from collections.abc import Callable
 from noisette.errors import UserError
 from noisette.experiment.config import OF_MOTION
 from noisette.views import adversarial, commands, curves, explained, figures, looks, words
-from noisette.views.beside import beside
+from noisette.views.beside import beside, denoised
 from noisette.views.cards import data, environment, settings, timing
 from noisette.views.export import class_names
 from noisette.views.health import health
@@ -45,8 +45,10 @@ def samples(material: Material) -> Section:
         text.append(f"The first {len(part.players)} of them are shown.")
     caption = "Under each picture, the class that was asked for." if drawn.labels is not None else ""
     file = "samples.gif" if words.moves(material.config) else "samples.png"
-    command = commands.sample(material.run.path, len(drawn.x), drawn.seeds[0], "--out", file)
-    return Section("samples", "Samples", text, [Figure([part], caption, command), *beside(material, drawn, command)])
+    here = material.run.path
+    command = commands.sample(here, len(drawn.x), drawn.seeds[0], "--out", file)
+    shown = [Figure([part], caption, command), *beside(material, drawn, command)]
+    return Section("samples", "Samples", text, [*shown, *denoised(material, commands.explain(here, "reverse"))])
 
 
 def training(material: Material) -> Section:

@@ -74,11 +74,12 @@ def spoken(text: str, config: Config) -> str:
     return _THING.sub(_clip, text) if moves(config) else text
 
 
-_THING = re.compile(r"(?<![\w/.-])(picture|image)(s?)(?![\w/=-])", re.IGNORECASE)
+_THING = re.compile(r"(?<![\w/.-])(an? )?(picture|image)(s?)(?![\w/=-])", re.IGNORECASE)
 
 
 def _clip(found: re.Match[str]) -> str:
-    return ("Clip" if found[1][0].isupper() else "clip") + found[2]
+    article = f"{found[1][0]} " if found[1] else ""  # an image, a clip
+    return article + ("Clip" if found[2][0].isupper() else "clip") + found[3]
 
 
 def size_name(data: Mapping[str, Any]) -> str:
