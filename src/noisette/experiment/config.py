@@ -251,11 +251,11 @@ class Config(Section):
     def to_toml(self) -> str:
         """All that concerns the run; a key whose value is None is left out."""
         tree = self.model_dump(mode="json", include={"version", "recipe", "kind", *self.sections})
-        for section, key in self._unconcerned():
+        for section, key in self.unconcerned():
             tree.get(section, {}).pop(key, None)
         return tomli_w.dumps(_drop_none(tree))
 
-    def _unconcerned(self) -> list[tuple[str, str]]:
+    def unconcerned(self) -> list[tuple[str, str]]:
         """(section, key) of settings that concern another backbone or another medium."""
         other = {"unet": "transformer", "transformer": "unet"}[self.net.backbone]
         found = [("net", key) for key in OF_BACKBONE[other]]
@@ -388,7 +388,7 @@ def _of_medium(config: Config, where: str) -> dict[str, Section]:
         raise UserError(f"{where}: net.backbone: the size of a GAN is matched to a U-Net's alone: leave it out")
     told = {"net": f"does not concern a {config.net.backbone}", "motion": "concerns motion alone"}
     why = "concerns images alone" if motion else "concerns motion alone"
-    for section, key in config._unconcerned():
+    for section, key in config.unconcerned():
         known, free = config.data.medium != "auto" or section == "net", ("auto", "channels_first")
         given, usual = getattr(getattr(config, section), key), SECTIONS[section].model_fields[key].default
         if known and given != usual and not (key == "layout" and given in free):

@@ -22,7 +22,7 @@ from typing import Any
 
 from noisette.errors import UserError
 from noisette.experiment.runs import Run, atomic, write_text
-from noisette.views import commands, export, notebook, redact, report
+from noisette.views import commands, export, notebook, redact, report, words
 from noisette.views.material import Material
 
 MODELS, NOTEBOOK, PAGE, PAPER, README = "models", "test_diffusion.ipynb", "report.html", "Report.pdf", "Readme.txt"
@@ -155,7 +155,7 @@ def _text(template: str, model: Run, called: Names, **more: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template(template).render(
+    text = environment.get_template(template).render(
         script=called.script,
         model=called.model,
         parts=[json.dumps(part, ensure_ascii=False) for part in called.model.split("/")],
@@ -163,6 +163,7 @@ def _text(template: str, model: Run, called: Names, **more: Any) -> str:
         steps=model.config.sample.steps,
         **more,
     )
+    return words.spoken(text, model.config)
 
 
 def _readme(model: Run, folder: Path, called: Names, notes: Sequence[str]) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from noisette.data.medium import Motion
 from noisette.errors import UserError
 from noisette.experiment.config import Config
-from noisette.views import commands, curves, words
+from noisette.views import commands, curves, looks, words
 from noisette.views.material import Material
-from noisette.views.parts import Cell, Figure, Section, Table, cells, curve_figure, drawing, picture
+from noisette.views.parts import Figure, Section, Table, curve_figure, drawing
 
 REAL = 10
 LISTED = 50
@@ -24,19 +25,16 @@ def data(material: Material) -> Section:
     try:
         images = material.images
     except UserError as error:
-        missing = f"The pictures themselves are not shown: {error}."
+        missing = words.spoken(f"The pictures themselves are not shown: {error}.", material.config)
     if images is not None and len(images.train):
-        found = [
-            Cell(
-                [picture(images.x[row], f"Training picture {row}")],
-                [images.classes[int(images.labels[row])]] if images.labels is not None else [],
-            )
-            for row in explain.rows(images, REAL)
-        ]
-        check = commands.check(material.config)
-        shown.append(
-            Figure([cells(found, 84, 56, 56)], "Real pictures from the training data, to compare with.", check)
-        )
+        rows = explain.rows(images, REAL)
+        labels = ["" if images.labels is None else images.classes[int(images.labels[row])] for row in rows]
+        alts = [f"Training picture {row}" for row in rows]
+        part = looks.shown(images.x[rows], material.run.shape.medium, labels, alts, (84, 56, 56))
+        caption = words.spoken("Real pictures from the training data, to compare with.", material.config)
+        shown.append(Figure([part], caption, commands.check(material.config)))
+    if few := words.too_little(info):
+        text.append(few)
     text += [str(note) for note in info.get("notes") or []]
     return Section("data", "The data", text, shown, _data_tables(material), missing)
 
@@ -44,18 +42,18 @@ def data(material: Material) -> Section:
 def _data_tables(material: Material) -> list[Table]:
     info = material.data
     rows = [["source", str(info.get("source", material.config.data.source))]]
-    if shape := info.get("shape"):
-        rows.append(["pictures", words.size_name(shape)])
+    if info.get("shape"):
+        rows.append([words.spoken("pictures", material.config), words.size_name(info)])
     for key, label in (("count", "in all"), ("train", "to learn from"), ("held_out", "kept apart")):
         if (value := words.number(info, key)) is not None:
             rows.append([label, words.many(value)])
     if info.get("fingerprint"):
         rows.append(["fingerprint", str(info["fingerprint"])])
     if normaliser := info.get("normaliser"):
-        rows.append(["normaliser", ", ".join(f"{k} {v}" for k, v in dict(normaliser).items())])
+        rows.append(["normaliser", _normaliser(dict(normaliser))])
     skipped = [s for s in info.get("skipped") or [] if isinstance(s, dict)]
     rows.append(["skipped files", words.many(len(skipped)) if skipped else "none"])
-    tables = [Table(rows)]
+    tables = [Table(rows), *_clip_tables(info)]
     counts = {str(k): int(v) for k, v in (info.get("per_class") or {}).items()}
     if counts:
         largest = max(*counts.values(), 1)
@@ -66,6 +64,52 @@ def _data_tables(material: Material) -> list[Table]:
         listed = [[str(s.get("file", "?")), str(s.get("reason", ""))] for s in skipped[:LISTED]]
         tables.append(Table(_and_more(listed, len(skipped)), "Skipped files", ["file", "why"], folded=True))
     return tables
+
+
+def _normaliser(found: dict[str, Any]) -> str:
+    """What the net sees; of motion, whose numbers are one for each joint, in words."""
+    if found.get("kind") != Motion.name:
+        return ", ".join(f"{k} {v}" for k, v in found.items())
+    seen = "where they are" if found.get("root") is None else "from the root"
+    return f"every joint {seen}, by its own mean and spread over the training clips"
+
+
+def _clip_tables(info: dict[str, Any]) -> list[Table]:
+    """How clips were cut, placed, held out and mended; nothing of images."""
+    if info.get("kind") != Motion.name:
+        return []
+    split = info.get("split") or {}
+    apart = "whole subjects" if split.get("by") == "subject" else "whole sequences"
+    before = [words.plain(v) for v in info.get("fps_before") or []]
+    rows = [
+        ["sequences", words.many(info.get("takes") or 0)],
+        ["frames a second", words.plain(info["fps"]) if info.get("fps") else "not known: speeds are per frame"],
+        ["unit", str(info.get("unit") or "not known")],
+        ["kept apart", f"{apart}: {', '.join(map(str, split.get('subjects') or []))}".rstrip(": ")],
+        ["a clip begins", _PLACED.get(str(info.get("centre")), "") + (", turned ahead" if info.get("heading") else "")],
+    ]
+    if before and before[0] != before[-1]:
+        rows.insert(2, ["before resampling", f"{before[0]} to {before[-1]}, median {before[1]}"])
+    skeleton = info.get("skeleton") or {}
+    if names := skeleton.get("names"):
+        rows.append(["joints", ", ".join(map(str, names))])
+    mended = {**(info.get("cleaning") or {}), **{f"short_{k}": v for k, v in (info.get("short") or {}).items()}}
+    cleaned = [[label, as_text(mended[key])] for key, label in _CLEANED if key in mended]
+    return [Table(rows, "Clips"), *([Table(cleaned, "Cleaning")] if cleaned else [])]
+
+
+_PLACED = {"start": "at the origin of the ground", "root": "with its root at the origin, always", "world": "as it is"}
+_CLEANED = (
+    ("takes", "sequences with missing joints"),
+    ("missing", "joints missing, over all frames"),
+    ("filled", "of them filled on a straight line"),
+    ("longest_gap_filled", "longest gap that is filled"),
+    ("empty_frames", "empty frames"),
+    ("dropped_frames", "frames dropped"),
+    ("cuts", "cuts where a gap was longer"),
+    ("short_held", "short sequences that keep their last pose"),
+    ("short_dropped", "sequences too short, left out"),
+)
 
 
 def _and_more(rows: list[list[str]], count: int) -> list[list[str]]:
@@ -127,10 +171,10 @@ def settings(material: Material) -> Section:
     if material.config.recipe:
         text[0] += f" Recipe: {material.config.recipe}."
     tables = []
-    default = Config()
+    default, apart = Config(), material.config.unconcerned()
     for name in material.config.sections:
         ours, theirs = getattr(material.config, name), getattr(default, name)
-        keys = list(type(ours).model_fields)
+        keys = [key for key in type(ours).model_fields if (name, key) not in apart]
         rows = [[f"{name}.{key}", as_text(getattr(ours, key))] for key in keys]
         tables.append(Table(rows, name, marked=[getattr(ours, k) != getattr(theirs, k) for k in keys], folded=True))
     return Section("settings", "Settings", text, tables=tables)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from noisette.errors import UserError
 from noisette.experiment.config import SECTIONS
 from noisette.experiment.runs import Run
-from noisette.views import commands, page, words
+from noisette.views import commands, looks, page, words
 from noisette.views.cards import as_text
 from noisette.views.comparison_curves import curves_section
 from noisette.views.comparison_numbers import numbers_section, verdict
 from noisette.views.material import Material
-from noisette.views.parts import Figure, Matrix, Picture, Section, Table, picture
+from noisette.views.parts import Figure, Matrix, Picture, Section, Table, picture, reworded
 
 MOST = 24
 SEEDS = 10
@@ -53,6 +54,9 @@ def render(runs: Sequence[Run]) -> str:
     ]
     title = ", ".join(named) if len(named) <= 4 else f"{len(named)} runs compared"
     summary = [_what(materials, named, differing), *verdict(materials, named)]
+    if all(words.moves(material.config) for material in materials):
+        say = partial(words.spoken, config=materials[0].config)
+        sections, summary = [reworded(section, say) for section in sections], [*map(say, summary)]
     return page.render(
         title, "Noisette comparison", summary, [], sections, commands.report(*(run.path for run in runs))
     )
@@ -144,13 +148,13 @@ def _seeds(materials: Sequence[Material], named: Sequence[str]) -> Section:
             columns.append([None] * SEEDS)
             missing.append(f"{error}." if name in str(error) else f"{name}: {error}.")
             continue
-        told = drawn.labels is not None
+        told, medium = drawn.labels is not None, material.run.shape.medium
         said = [drawn.classes[int(k)] for k in drawn.labels] if told else [""] * SEEDS
         classes |= {tuple(said)} if told else set()
         columns.append(
             [
                 picture(x, f"Seed {seed} drawn by {name}" + (f", class {label}" if label else ""), most=192)
-                for x, seed, label in zip(drawn.x, drawn.seeds, said, strict=True)
+                for x, seed, label in zip(looks.pictures(drawn.x, medium), drawn.seeds, said, strict=True)
             ]
         )
         way = words.way(drawn.settings)

@@ -10,14 +10,17 @@ from noisette.views.charts import Dot
 from noisette.views.differences import Difference, Question, differences, questions
 from noisette.views.material import Material
 from noisette.views.parts import Drawing, Figure, Section, Table, drawing
-from noisette.views.scores import METRICS, Score, number
+from noisette.views.scores import BETTER, METRICS, Score, number
+
+AGAIN = ("speed_rms", "acceleration_rms", "jerk_rms")
+"""What says the same as another number, and stands in a run's own report."""
 
 PAIRS = 6
 """Pairs of runs that sentences can bear; beyond, they are in a table."""
 
 
 def _asked(materials: Sequence[Material], label: str | None = None) -> list[Question]:
-    found = [[s for s in verdicts.current(m.scores) if not s.real] for m in materials]
+    found = [[s for s in verdicts.current(m.scores) if not s.real and s.metric not in AGAIN] for m in materials]
     own = [m.config.sample.label for m in materials]
     return questions(found, [words.data_key(m.config, m.data) for m in materials], own, label)
 
@@ -193,8 +196,8 @@ def _table(asked: Sequence[Question], named: Sequence[str], materials: Sequence[
 
 
 def _head(question: Question) -> str:
-    way = next(iter(question.scores.values())).better
-    return f"{question.name}\n{way} is better" if way else question.name
+    way = BETTER.get(next(iter(question.scores.values())).better, "")
+    return f"{question.name}\n{way}" if way else question.name
 
 
 def _cell(question: Question, run: int) -> str:
@@ -218,8 +221,8 @@ def _dots(question: Question, named: Sequence[str], floor: Score | None) -> list
     floors = [(verdicts.real_name(floor.real), floor.value)] if floor and floor.value is not None else []
     said = "; ".join(f"{named[run]} {s.text()} {s.bounds()}" for run, s in scores.items())
     title = _question_name(question)
-    way = next(iter(scores.values())).better
-    axis = f"{question.name}, {way} is better" if way else question.name
+    way = BETTER.get(next(iter(scores.values())).better, "")
+    axis = f"{question.name}, {way}" if way else question.name
     chart = charts.dots(dots, axis, floors, percent=next(iter(scores.values())).unit == "share")
     return drawing(chart, f"numbers-{question.metric}", f"{title}: {said}.", title)
 

@@ -178,7 +178,7 @@ def differences(asked: Sequence[Question]) -> list[Difference]:
     for question in asked:
         if question.metric in WARNINGS:
             continue
-        known = {run: s for run, s in question.scores.items() if s.error is not None and s.better}
+        known = {run: s for run, s in question.scores.items() if s.error is not None and s.off is not None}
         for a, b in itertools.combinations(known, 2):
             found.append(_difference(question, a, b))
     real = holm([d.p for d in found])
@@ -187,10 +187,11 @@ def differences(asked: Sequence[Question]) -> list[Difference]:
 
 def _difference(question: Question, a: int, b: int) -> Difference:
     """Both errors are taken for independent: an interval is over a run's own samples, the reference held fixed. Bits
-    are of the same pictures for both runs, so that there the errors are too large and the test is a cautious one."""
+    are of the same pictures for both runs, so that there the errors are too large and the test is a cautious one. What
+    should be as in real clips is compared by how far it is from them, in either direction."""
     one, two = question.scores[a], question.scores[b]
-    gap = (one.value or 0.0) - (two.value or 0.0)
-    if (gap < 0) == (one.better == "higher") and gap:
+    gap = (one.off or 0.0) - (two.off or 0.0)
+    if gap > 0:
         a, b = b, a
     error = math.hypot(one.error or 0.0, two.error or 0.0)
     p = math.erfc(abs(gap) / error / math.sqrt(2)) if error else 1.0  # no spread at all says nothing of the noise

@@ -40,10 +40,12 @@ def lines(found: Diagnosis) -> list[str]:
     return out
 
 
-def health(material: Material) -> Section:
-    """Health. What is wrong with the samples, by measurement."""
+def health(material: Material) -> Section | None:
+    """Health. What is wrong with the samples, by measurement; its signs are those of pictures."""
     from noisette.tasks.doctor import diagnose
 
+    if words.moves(material.config):
+        return None
     found = diagnose(material.run, material.drawn[0], material.images)
     how = f"Measured on {_how(found)}, against the run's own data ({commands.doctor(material.run.path, found.n)})."
     if not found.findings:

@@ -14,7 +14,7 @@ from noisette.experiment.runs import Run
 from noisette.views import scores
 
 if TYPE_CHECKING:
-    from noisette.data import ImageData
+    from noisette.data.medium import Data
     from noisette.diffusion.schedules import NoiseSchedule
     from noisette.experiment import build
     from noisette.tasks.generate import Frame, Samples
@@ -50,7 +50,8 @@ class Material:
         if self.config.sample.at_once:
             return generate(self.run, SAMPLES)
         steps = self.config.sample.steps
-        if 2 * SAMPLES * math.prod(self.run.shape.x) * steps <= KEPT:
+        size = math.prod(self.run.shape.x) * self.run.shape.medium.dtype.itemsize
+        if 2 * SAMPLES * size * steps <= KEPT:
             samples, frames = generate(self.run, SAMPLES, frames=True)
             few = slice(SHOWN_WAYS)
             return samples, [replace(f, x=f.x[few], x0=None if f.x0 is None else f.x0[few]) for f in frames]
@@ -83,7 +84,7 @@ class Material:
         return found[-1].step if found else None
 
     @cached_property
-    def images(self) -> ImageData:
+    def images(self) -> Data:
         """The data that the run learned from. Raises UserError when it is gone or has changed."""
         from noisette.experiment import build
 

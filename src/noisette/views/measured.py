@@ -6,16 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from noisette.data.motion.spec import MotionData
+from noisette.errors import UserError
 from noisette.views import charts, commands, verdicts, words
 from noisette.views.material import Material
+from noisette.views.moved import moved
 from noisette.views.parts import Drawing, Figure, Section, Table, drawing
-from noisette.views.scores import METRICS, REAL_NAMES, Score, best_first, names, order
+from noisette.views.scores import BETTER, METRICS, REAL_NAMES, Score, best_first, names, order
 
 DISTANCES = ("fid", "kid", "precision", "recall", "density", "coverage")
 READ = ("clear", "asked", "inception_score")
 MEMORY = ("memory_closer", "memory_copied")
 CHARTS = ("fid", "kid")
 MOST_CLASSES = 40
+ALIKE = 4
+"""Samples that are named with the training clip that each is most like."""
 
 
 def measured(material: Material) -> Section:
@@ -36,8 +41,9 @@ def measured(material: Material) -> Section:
     against, same = _against(now, command)
     shown = [
         *against,
+        *moved(now, command),
         *_read(now, command),
-        *_memory(now, command),
+        *_memory(material, now, command),
         *_bits(now, commands.evaluate(material.run.path, metrics="bits")),
     ]
     tables = [*_refused(now), *same, _meanings(now), *_earlier(found, now)]
@@ -125,7 +131,7 @@ def _table(rows: Sequence[Score], title: str = "", folded: bool = False) -> Tabl
 
 
 def _head(score: Score) -> str:
-    way = {"lower": "lower is better", "higher": "higher is better"}.get(score.better, "")
+    way = BETTER.get(score.better, "")
     return f"{score.name}\n{way}" if way else score.name
 
 
@@ -216,7 +222,7 @@ def _by_class(score: Score, way: str) -> list[Drawing]:
 # --- copies, bits -------------------------------------------------------------------------------------------------
 
 
-def _memory(now: Sequence[Score], command: str) -> list[Figure]:
+def _memory(material: Material, now: Sequence[Score], command: str) -> list[Figure]:
     rows = [s for s in now if s.metric in MEMORY and s.value is not None]
     if not rows:
         return []
@@ -224,12 +230,35 @@ def _memory(now: Sequence[Score], command: str) -> list[Figure]:
     best = head.best.sample if head is not None else rows[0].sample
     mine = [s for s in rows if s.sample == best] or [s for s in rows if s.sample == rows[0].sample]
     said = {str(s.detail["words"]): s.space for s in mine if s.detail.get("words")}
-    way = {"pixels": "pixel by pixel"}
+    way = {"pixels": "pixel by pixel", "poses": "pose by pose"}
     text = [
         f"{names(rows)[mine[0].sample]}, compared {way.get(space, f'by the features of the {space}')}: {words}"
         for words, space in said.items()
     ]
-    return [Figure([_memory_table(rows)], "", command, "Did it learn its pictures by heart?", text)]
+    parts = [_memory_table(rows), *_most_alike(material, mine)]
+    return [Figure(parts, "", command, "Did it learn its pictures by heart?", text)]
+
+
+def _most_alike(material: Material, mine: Sequence[Score]) -> list[Table]:
+    """Of clips, which have names: the samples that are most like copies, and the training clips they are like."""
+    found = [s for s in mine if s.metric == "memory_copied" and isinstance(s.detail.get("most_alike"), list)]
+    if not found or not words.moves(material.config):
+        return []
+    try:
+        data = material.images
+    except UserError:
+        return []
+    assert isinstance(data, MotionData)
+    tables = []
+    for s in found:
+        first, pairs = (s.seeds or (0, 0))[0], s.detail["most_alike"][:ALIKE]
+        rows = [
+            [f"seed {first + int(pair['sample'])}", data.name(int(pair["row"])), f"{float(pair['ratio']):.2f}"]
+            for pair in pairs
+        ]
+        head = ["sample", "nearest training clip", "its distance over that of the next sequence's"]
+        tables.append(Table(rows, f"Most like copies, by {s.space}", head))
+    return tables
 
 
 def _memory_table(rows: Sequence[Score]) -> Table:

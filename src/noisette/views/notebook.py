@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from noisette.data.medium import Motion
 from noisette.errors import UserError
 from noisette.experiment.runs import Run, write_text
 from noisette.views import report, words
@@ -78,7 +79,11 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
         facts=_facts(material),
         version=noisette.__version__,
         place=json.dumps(place, ensure_ascii=False),
+        medium=shape.medium.name,
+        things=words.spoken("pictures", config),
         shape=list(shape.x),
+        stored=list(shape.medium.stored),
+        unit=shape.medium.skeleton.unit if isinstance(shape.medium, Motion) else "",
         kind=json.dumps(shape.classes[0], ensure_ascii=False) if told else "",
         stochastic=stochastic,
         sampler=sample.sampler,
@@ -88,7 +93,8 @@ def cells(run: Run, place: str) -> list[tuple[str, str]]:
         losses=f"It went from {found['first']:.3g} to {found['last']:.3g}." if "last" in found else "",
     )
     parts = re.split(r"^%% (text|code)\n", text, flags=re.MULTILINE)[1:]
-    return [(kind, source.strip()) for kind, source in zip(parts[::2], parts[1::2], strict=True)]
+    made = [(kind, source.strip()) for kind, source in zip(parts[::2], parts[1::2], strict=True)]
+    return [(kind, words.spoken(source, config) if kind == "text" else source) for kind, source in made]
 
 
 def _facts(material: Material) -> list[tuple[str, str]]:
@@ -97,6 +103,8 @@ def _facts(material: Material) -> list[tuple[str, str]]:
     net, optim, objective, sample = config.net, config.optim, config.objective, config.sample
     counted = words.number(meta, "parameters")
     size = f"U-Net, {net.channels} channels x {', '.join(map(str, net.multipliers))}"
+    if net.backbone == "transformer":
+        size = f"transformer, {net.blocks} blocks of {net.channels} channels"
     T = material.schedule.steps
     rows = [
         ("data", words.source_name(config)),

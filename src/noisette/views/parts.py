@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from noisette.errors import UserError
 from noisette.views import curves, figures
@@ -174,18 +172,34 @@ def drawing(curve: Curve | None, name: str, alt: str, title: str = "") -> list[D
     return [] if curve is None else [Drawing(curves.themed(curves.svg(curve, name)), alt, title)]
 
 
-def preview(path: Path, alt: str) -> Picture | None:
-    """A saved grid as a picture; None where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            x = np.asarray(image.convert("L" if image.mode == "L" else "RGB"))
-    except (OSError, ValueError):
-        return None
-    return picture(x[..., None] if x.ndim == 2 else x, alt, most=360)
-
-
 def curve_figure(drawings: Sequence[Drawing], command: str) -> Figure:
     """Curves beside each other. Raises UserError where there are none."""
     if not drawings:
         raise UserError("nothing to draw has been logged yet")
     return Figure(drawings, "", command)
+
+
+def reworded(section: Section, say: Callable[[str], str]) -> Section:
+    """The section with every text in other words, but for labels, commands and what pictures show."""
+
+    def table(t: Table) -> Table:
+        rows = [[say(cell) for cell in row] for row in t.rows]
+        return replace(t, rows=rows, title=say(t.title), head=[say(cell) for cell in t.head])
+
+    def part(p: Cells | Drawing | Matrix | Moving | Table) -> Cells | Drawing | Matrix | Moving | Table:
+        if isinstance(p, Table):
+            return table(p)
+        return p if isinstance(p, Matrix) else replace(p, title=say(p.title))
+
+    def figure(f: Figure) -> Figure:
+        parts, text = [part(p) for p in f.parts], [say(line) for line in f.text]
+        return replace(f, parts=parts, caption=say(f.caption), title=say(f.title), text=text)
+
+    return replace(
+        section,
+        title=say(section.title),
+        text=[say(line) for line in section.text],
+        figures=[figure(f) for f in section.figures],
+        tables=[table(t) for t in section.tables],
+        missing=say(section.missing),
+    )

@@ -9,7 +9,7 @@ from noisette.errors import UserError
 from noisette.experiment.runs import Run
 from noisette.views import commands, page, verdicts, words
 from noisette.views.material import Material
-from noisette.views.parts import Section
+from noisette.views.parts import Section, reworded
 from noisette.views.sections import MAKERS
 
 
@@ -26,12 +26,13 @@ def render(run: Run) -> str:
     """The page itself."""
     material = Material(run)
     made = [_made(maker, material) for maker in MAKERS]
+    sections = [_worded(section, material) for section in made if section is not None]
     return page.render(
         run.name,
         "Noisette report",
         summary(material, run.path),
         facts(material),
-        [section for section in made if section is not None],
+        sections,
         commands.report(run.path),
     )
 
@@ -51,6 +52,17 @@ def _made(maker: Callable[[Material], Section | None], material: Material) -> Se
         return Section(key, title, missing=str(error))
 
 
+AS_THEY_ARE = ("data", "settings", "environment")
+"""Sections that speak in the words of the user's own files."""
+
+
+def _worded(section: Section, material: Material) -> Section:
+    """In the words of the run's medium."""
+    if section.key in AS_THEY_ARE or not words.moves(material.config):
+        return section
+    return reworded(section, lambda text: words.spoken(text, material.config))
+
+
 def facts(material: Material) -> list[tuple[str, str]]:
     """(number, what it is) for the row under the summary, as far as they are known."""
     meta = material.meta
@@ -64,12 +76,12 @@ def facts(material: Material) -> list[tuple[str, str]]:
     ):
         value = words.number(meta, key)
         if value is not None:
-            shown.append((form(value), label))
+            shown.append((form(value), words.spoken(label, material.config)))
     if "last" in found:
         shown.append((f"{found['last']:.3g}", "training loss"))
     if "held_out" in found:
         shown.append((f"{found['held_out']:.3g}", "held-out loss"))
     if head := verdicts.headline(verdicts.current(material.scores)):
         floor = "" if head.floor is None else f" (real pictures: {head.floor.text()})"
-        shown.append((head.best.text(), head.best.name + floor))
+        shown.append((head.best.text(), words.spoken(head.best.name + floor, material.config)))
     return shown

@@ -12,7 +12,8 @@ from noisette.metrics.distances import Z
 
 @dataclass(frozen=True)
 class Metric:
-    """What people call it, which way is better ("lower", "higher" or "" for neither), and what it means."""
+    """What people call it, which way is better, and what it means. better: "lower", "higher", "real" where it should
+    be what it is of real clips, or "" for neither."""
 
     name: str
     better: str
@@ -61,6 +62,31 @@ METRICS = {
     "asked": Metric(
         "as asked", "higher", "The share of samples that the classifier reads as the class that was asked for."
     ),
+    "bone_error": Metric(
+        "bone error",
+        "lower",
+        "How far the bones are from the lengths that they have in the training clips, in % of those.",
+    ),
+    "bone_jitter": Metric("bone jitter", "lower", "How much the bones change their lengths over time, in % of those."),
+    "speed": Metric("speed", "real", "How fast joints move, in the mean over joints and frames."),
+    "speed_rms": Metric("speed, root mean square", "real", "The same, decided by the fastest moments."),
+    "acceleration": Metric("acceleration", "real", "How fast their speeds change."),
+    "acceleration_rms": Metric("acceleration, root mean square", "real", "The same, decided by the fastest changes."),
+    "jerk": Metric(
+        "jerk", "real", "How suddenly the accelerations change: what shakes has more of it than real clips have."
+    ),
+    "jerk_rms": Metric("jerk, root mean square", "real", "The same, decided by the most sudden moments."),
+    "contact": Metric("foot contact", "real", "The share of frames in which a foot stands on the ground."),
+    "sliding": Metric("foot sliding", "lower", "How fast feet that stand move along the ground."),
+    "bent": Metric(
+        "bent too far",
+        "lower",
+        "The share of frames in which an angle between two bones is beyond those of the training clips.",
+    ),
+    "diversity": Metric("diversity", "real", "How far apart the features of two samples are, in the mean."),
+    "multimodality": Metric(
+        "multimodality", "real", "How far apart the features of two samples of one class are, in the mean."
+    ),
     "memory_closer": Metric(
         "nearer than new",
         "lower",
@@ -79,7 +105,8 @@ METRICS = {
 """In the order in which they are shown. One that is not here is shown under its own name, after these."""
 
 REAL_NAMES = {"held_out": "held-out pictures", "train": "training pictures"}
-SHARES = ("share", "%")
+BETTER = {"lower": "lower is better", "higher": "higher is better", "real": "as in real clips is best"}
+PERCENT = "\u00a0%"
 
 
 @dataclass(frozen=True)
@@ -127,6 +154,24 @@ class Score:
         return (self.high - self.low) / (2 * Z)
 
     @property
+    def off(self) -> float | None:
+        """How far it is from the best, up to a constant: the less the better; None where nothing says what is best."""
+        if self.value is None or not self.better:
+            return None
+        if self.better == "real":
+            real = self.beside("real")
+            return None if real is None or real[0] is None else abs(self.value - real[0])
+        return -self.value if self.better == "higher" else self.value
+
+    def beside(self, what: str) -> tuple[float | None, float | None, float | None] | None:
+        """(value, low, high) of the same number of real clips ("real"), or how many times that it is ("ratio")."""
+        found = self.detail.get(what)
+        if not isinstance(found, list) or len(found) != 3:
+            return None
+        value, low, high = map(_float, found)
+        return value, low, high
+
+    @property
     def key(self) -> tuple[Any, ...]:
         """What the number is of: two rows with the same key measure the same thing, perhaps with other N."""
         return (
@@ -153,15 +198,20 @@ class Score:
         """The interval: "[8.4, 9.8]", or "" where there is none."""
         if self.low is None or self.high is None:
             return ""
-        low, high = (number(v, self.low, self.high, self.unit).removesuffix("\u00a0%") for v in (self.low, self.high))
-        return f"[{low}, {high}]"
+        return bounds(self.low, self.high, self.unit)
+
+
+def bounds(low: float, high: float, unit: str = "") -> str:
+    """An interval: "[8.4, 9.8]"."""
+    least, most = (number(v, low, high, unit).removesuffix(PERCENT) for v in (low, high))
+    return f"[{least}, {most}]"
 
 
 def number(value: float | None, low: float | None = None, high: float | None = None, unit: str = "") -> str:
     """A value with as many digits as its interval lets it have; three significant ones where it has none."""
     if value is None:
         return "–"
-    scale = 100 if unit in SHARES else 1
+    scale = 100 if unit == "share" else 1
     half = (high - low) / 2 * scale if low is not None and high is not None else 0.0
     value *= scale
     if 0 < half < math.inf:
@@ -172,7 +222,7 @@ def number(value: float | None, low: float | None = None, high: float | None = N
     else:
         text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     text = text.replace("-", "−")
-    return f"{text}\u00a0%" if scale == 100 else text
+    return f"{text}{PERCENT}" if unit in ("share", "%") else text
 
 
 def read(evaluations: Iterable[Mapping[str, Any]]) -> list[Score]:
@@ -248,8 +298,11 @@ def order(metrics: Iterable[str]) -> list[str]:
 
 def best_first(scores: Sequence[Score]) -> list[Score]:
     """Those with a value, the best first."""
-    sign = {"higher": -1.0}
-    return sorted((s for s in scores if s.value is not None), key=lambda s: sign.get(s.better, 1.0) * (s.value or 0.0))
+
+    def place(s: Score) -> float:
+        return (s.value or 0.0) if s.off is None else s.off
+
+    return sorted((s for s in scores if s.value is not None), key=place)
 
 
 def names(scores: Iterable[Score]) -> dict[tuple[Any, ...], str]:

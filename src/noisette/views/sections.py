@@ -7,33 +7,19 @@ missing: the page then shows the first sentence of the maker's docstring as the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from noisette.errors import UserError
-from noisette.views import adversarial, commands, curves, explained, figures, words
+from noisette.experiment.config import OF_MOTION
+from noisette.views import adversarial, commands, curves, explained, figures, looks, words
+from noisette.views.beside import beside, denoised
 from noisette.views.cards import data, environment, settings, timing
 from noisette.views.export import class_names
 from noisette.views.health import health
 from noisette.views.material import Material
 from noisette.views.measured import measured
-from noisette.views.parts import Cell, Figure, Section, cells, curve_figure, drawing, picture, preview
-
-if TYPE_CHECKING:
-    from noisette.tasks.generate import Samples
+from noisette.views.parts import Cell, Figure, Moving, Section, cells, curve_figure, drawing
 
 MOST_PREVIEWS = 12
-
-
-def _sample_cells(samples: Samples) -> list[Cell]:
-    """A cell for each sample, labelled with its class where it has one."""
-    names = class_names(samples)
-    return [
-        Cell(
-            [picture(x, f"Sample with seed {seed}" + (f", class {names[k]}" if names else ""))],
-            [names[k]] if names else [],
-        )
-        for k, (x, seed) in enumerate(zip(samples.x, samples.seeds, strict=True))
-    ]
 
 
 def samples(material: Material) -> Section:
@@ -49,14 +35,20 @@ def samples(material: Material) -> Section:
         f"with {how} from the {'averaged (EMA)' if made.get('weights', 'ema') == 'ema' else 'raw'} weights of step "
         f"{made.get('checkpoint', '?')}, in {words.duration(made.get('seconds') or 0)}."
     ]
-    shown = [
-        Figure(
-            [cells(_sample_cells(drawn), 112, 64, 90)],
-            "Under each picture, the class that was asked for." if drawn.labels is not None else "",
-            commands.sample(material.run.path, len(drawn.x), drawn.seeds[0], "--out", "samples.png"),
-        )
+    medium, names = material.run.shape.medium, class_names(drawn) or [""] * len(drawn.x)
+    alts = [
+        f"Sample with seed {seed}" + (f", class {name}" if name else "")
+        for seed, name in zip(drawn.seeds, names, strict=True)
     ]
-    return Section("samples", "Samples", text, shown)
+    part = looks.shown(drawn.x, medium, names, alts, (112, 64, 90))
+    if isinstance(part, Moving) and len(part.players) < len(drawn.x):
+        text.append(f"The first {len(part.players)} of them are shown.")
+    caption = "Under each picture, the class that was asked for." if drawn.labels is not None else ""
+    file = "samples.gif" if words.moves(material.config) else "samples.png"
+    here = material.run.path
+    command = commands.sample(here, len(drawn.x), drawn.seeds[0], "--out", file)
+    shown = [Figure([part], caption, command), *beside(material, drawn, command)]
+    return Section("samples", "Samples", text, [*shown, *denoised(material, commands.explain(here, "reverse"))])
 
 
 def training(material: Material) -> Section:
@@ -86,6 +78,10 @@ def training(material: Material) -> Section:
         "moving average. The held-out loss is that of the averaged weights, always with the same pictures, times and "
         "noise."
     ]
+    if terms := [
+        f"{name} ({getattr(objective, name):g})" for name in OF_MOTION["objective"] if getattr(objective, name)
+    ]:
+        text.append(f"Terms that are added to it with these weights: {', '.join(terms)}.")
     if proxy:
         text.append(proxy)
     return Section("training", "Training", text, [curve_figure(drawings, commands.report(material.run.path))])
@@ -120,8 +116,8 @@ def previews(material: Material) -> Section:
     if not saved:
         raise UserError("no previews were saved while it trained (train.previews)")
     chosen = [saved[i] for i in figures.evenly(len(saved), MOST_PREVIEWS)]
-    made = [(step, preview(path, f"Samples after {step:,} steps of training")) for step, path in chosen]
-    found = [Cell([shown], [f"step {step:,}"]) for step, shown in made if shown is not None]
+    medium = material.run.shape.medium if material.data.get("shape") else None
+    found = [Cell([shown], [f"step {step:,}"]) for step, shown in looks.previews(chosen, medium)]
     if not found:
         raise UserError("the previews that were saved cannot be read")
     command = str(material.meta.get("command") or commands.train(material.config))

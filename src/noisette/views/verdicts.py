@@ -9,6 +9,7 @@ from pathlib import Path
 
 from noisette.metrics.distances import Z
 from noisette.views import commands, words
+from noisette.views.moved import sentence
 from noisette.views.scores import REAL_NAMES, Score, best_first, names
 
 HEADLINES = ("fid", "kid")
@@ -102,6 +103,7 @@ def quality(found: Sequence[Score], run: Path, newest: int | None) -> list[str]:
             f"{commands.evaluate(run)} measures it."
         ]
     best, named = head.best, names(head.among)
+    mine = [s for s in now if s.sample == best.sample]
     way, close = named[best.sample], [named[s.sample] for s in head.among[1:] if not apart(best, s)]
     chosen = f"With {way}"
     if len(head.among) > 1:
@@ -112,8 +114,8 @@ def quality(found: Sequence[Score], run: Path, newest: int | None) -> list[str]:
     if head.floor is not None:
         text += f"; two sets of real pictures come to {value(head.floor)}"
     text += "."
-    if said := reading([s for s in now if s.real or s.sample == best.sample]):
-        text += f" {said}"
+    for said in (reading([s for s in now if s.real or s.sample == best.sample]), sentence(mine)):
+        text += f" {said}" if said else ""
     equal = head.floor is not None and (head.floor.n, head.floor.reference_n) == (best.n, best.reference_n)
     if equal and head.floor is not None and best.high is not None and best.high < (head.floor.low or 0.0):
         text += (
@@ -147,6 +149,7 @@ def extractor(score: Score) -> str:
         "classifier": "a classifier trained on the data's own labels",
         "inception": "the Inception network that FID is defined on",
         "pixels": "principal components of the pixels",
+        "autoencoder": "an autoencoder trained on these clips",
     }.get(score.extractor, score.extractor)
     return known if score.accuracy is None else f"{known}, right on {100 * score.accuracy:.1f} % of held-out pictures"
 

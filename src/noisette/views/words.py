@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from noisette.data.medium import Motion
 from noisette.experiment.config import ONE_CALL, Config
 from noisette.views import curves
 from noisette.views.figures import percent
+
+FEW_TAKES = 50
+"""Sequences below which a set of clips is too little to judge a model by."""
 
 WORSE = 1.1
 """A held-out loss this many times its own minimum, or the training loss, is worth a word."""
@@ -28,6 +33,11 @@ def many(value: float) -> str:
     if value >= 999_500:
         return f"{value / 1e6:.3g} million"
     return f"{value:,.0f}"
+
+
+def plain(value: float) -> str:
+    """30; 29.97."""
+    return f"{value:.4g}"
 
 
 def size(count: float) -> str:
@@ -54,9 +64,29 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
-def size_name(shape: Sequence[int]) -> str:
-    """(H, W, C) -> "28 × 28 grey"."""
-    height, width, channels = shape
+def moves(config: Config) -> bool:
+    """Whether the run is one of motion."""
+    return config.data.medium == Motion.name
+
+
+def spoken(text: str, config: Config) -> str:
+    """What is written of pictures, said of clips where the run is one of motion; names and paths stay as they are."""
+    return _THING.sub(_clip, text) if moves(config) else text
+
+
+_THING = re.compile(r"(?<![\w/.-])(an? )?(picture|image)(s?)(?![\w/=-])", re.IGNORECASE)
+
+
+def _clip(found: re.Match[str]) -> str:
+    article = f"{found[1][0]} " if found[1] else ""  # an image, a clip
+    return article + ("Clip" if found[2][0].isupper() else "clip") + found[3]
+
+
+def size_name(data: Mapping[str, Any]) -> str:
+    """Of one sample, by the facts of the data: "28 × 28 grey"; "64 frames of 20 joints in 3 dimensions"."""
+    height, width, channels = data["shape"]
+    if data.get("kind") == Motion.name:
+        return f"{height} frames of {width} joints in {channels} dimensions"
     return f"{width} × {height} {'grey' if channels == 1 else 'colour'}"
 
 
@@ -113,17 +143,44 @@ def summary(
 ) -> list[str]:
     """What was trained, on what, for how long, how it ended, and what is known of its quality: a paragraph each."""
     how_well = _balance(rows) if config.kind == "gan" else _how_well(rows)
-    told = [_what(name, config, data), _how_long(config, meta, data), how_well, *quality, _state(meta)]
+    after = [_how_long(config, meta, data), how_well, *quality, _state(meta)]
+    told = [_what(name, config, data), too_little(data), *(spoken(paragraph, config) for paragraph in after)]
     return [paragraph for paragraph in told if paragraph]
 
 
+def too_little(data: Mapping[str, Any]) -> str:
+    """What to say of clips that are cut from few sequences; "" of enough of them, and of pictures."""
+    takes = number(data, "takes")
+    if takes is None or takes >= FEW_TAKES:
+        return ""
+    return (
+        f"This is too little data to judge by: {many(takes)} sequence{'s' if takes != 1 else ''}, where a model that "
+        f"makes new motion needs {FEW_TAKES} at the very least. So few can be learned by heart, and a distance from so "
+        "few says little. Look at the training clip that is nearest to each sample, below the samples."
+    )
+
+
+def _apart(data: Mapping[str, Any]) -> str:
+    """How sequences were held out: ", two subjects kept apart as a whole"."""
+    by = data.get("split") if isinstance(data.get("split"), dict) else {}
+    people = len(by.get("subjects") or ())  # type: ignore[union-attr]
+    if not number(data, "held_out"):
+        return ""
+    if people:
+        return f"; those of {people} subject{'s' if people > 1 else ''} are the ones kept apart"
+    return ", each of them on one side alone"
+
+
 def _what(name: str, config: Config, data: Mapping[str, Any]) -> str:
-    shape = data.get("shape")
-    pictures = f"{size_name(shape)} pictures" if shape else "pictures"
+    motion, things = moves(config), "clips" if moves(config) else "pictures"
+    pictures = things
+    if data.get("shape"):
+        pictures = f"{things} of {size_name(data)}" if motion else f"{size_name(data)} {things}"
     classes = [str(c) for c in data.get("classes") or ()]
     if classes and config.net.conditional:
         listed = ", ".join(classes[:10]) + (", …" if len(classes) > 10 else "")
-        pictures += f" of {len(classes)} kinds ({listed}), each on demand"
+        kinds = f"{len(classes)} kinds ({listed}), each on demand"
+        pictures += f", {kinds}" if motion else f" of {kinds}"
     kind = "a diffusion model"
     how = f"it starts from pure noise and takes the noise away in {config.sample.steps} steps"
     if config.kind == "gan":
@@ -132,12 +189,15 @@ def _what(name: str, config: Config, data: Mapping[str, Any]) -> str:
     text = f"{name} is {kind}. It draws {pictures}: {how}."
     train, held_out = number(data, "train"), number(data, "held_out")
     if train:
-        text += f" It learned this from {many(train)} pictures from {source_name(config)}"
+        takes = number(data, "takes")
+        text += f" It learned this from {many(train)} {things} from {source_name(config)}"
         text += (
             f"; {many(held_out)} more were kept apart to check it."
             if held_out
             else "; none was kept apart to check it."
         )
+        if takes:
+            text += f" They are cut from {many(takes)} sequences{_apart(data)}."
     return text
 
 

@@ -11,6 +11,7 @@ from PIL.Image import Image
 from noisette.errors import UserError
 from noisette.experiment import ways
 from noisette.experiment.runs import Run
+from noisette.views import looks
 from noisette.views.figures import grid, stacked
 from noisette.views.parts import Figure, Matrix, Picture, picture
 from noisette.views.study.units import Unit
@@ -102,7 +103,9 @@ def _drawn(unit: Unit, run: Run) -> tuple[Any, Sequence[str]]:
     (settings,) = plan.chosen(model, (unit.way,) if unit.way else ()).values()
     made = shards.drawn(model, settings, SEEN)
     names = run.shape.classes
-    return made.x, [] if made.labels is None else [names[int(label)] for label in made.labels]
+    return looks.pictures(made.x, run.shape.medium), [] if made.labels is None else [
+        names[int(label)] for label in made.labels
+    ]
 
 
 def _path(unit: Unit, run: Run) -> tuple[Any, Sequence[str]]:
@@ -113,4 +116,4 @@ def _path(unit: Unit, run: Run) -> tuple[Any, Sequence[str]]:
     kind = unit.way.partition(":")[0] if ways.is_path(unit.way) else "slerp"
     label = 0 if build.conditional(run.config, run.shape) else None
     found = interpolate.interpolate(model, run.config.sample, run.shape, count=SEEN + 1, kind=kind, label=label)
-    return found.x, []
+    return looks.pictures(found.x, run.shape.medium), []

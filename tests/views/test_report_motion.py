@@ -1,0 +1,196 @@
+"""The report of a run of motion: clips that move, real ones beside them, what was measured of them; in words of clips."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from motion_maker import made, rows
+from pages import Page
+
+from noisette.data import medium
+from noisette.data.motion import MotionSpec, load
+from noisette.experiment.runs import Run
+from noisette.views import cards, looks, moved, notebook, parts, scores, sections, verdicts, words
+from noisette.views import report as reporting
+from noisette.views.comparison import compare
+from noisette.views.differences import differences, questions
+from noisette.views.material import Material
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Shared: do not write into it."""
+    return made(tmp_path_factory.mktemp("motion"))
+
+
+@pytest.fixture(scope="module")
+def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Its report, without the explanations, which have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        quick = [m for m in reporting.MAKERS if not m.__module__.startswith("noisette.views.explained")]
+        patch.setattr(reporting, "MAKERS", quick)
+        return Page(reporting.report(run, tmp_path_factory.mktemp("page") / "report.html"))
+
+
+def text_of(page: Page) -> str:
+    text = re.sub(r"<(script|style)\b.*?</\1>", " ", page.source, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", html.unescape(re.sub("<[^>]+>", " ", text))).replace("\u00a0", " ")
+
+
+def test_nothing_is_missing_and_nothing_is_asked_of_anywhere(page: Page) -> None:
+    assert 'class="missing"' not in page.source and page.open == []
+    known = ["samples", "measured", "training", "previews", "data", "timing", "settings", "environment"]
+    assert [a["id"] for a in page.all("section")] == known
+    assert set(re.findall(r"\bhttps?:[^\s\"']+", page.source)) == {"http://www.w3.org/2000/svg"}
+    policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'") and "script-src 'sha256-" in policy
+    assert len(page.all("script")) == 1 + page.source.count('type="application/json"')
+
+
+def test_it_speaks_of_clips(page: Page) -> None:
+    text = text_of(page)
+    assert not re.findall(r"[^.]*\b(?:picture|image)s?\b[^.]*", text)
+    for said in (
+        "clips of 16 frames of 20 joints in 3 dimensions, 7 kinds (jump, kick",
+        "They are cut from 60 sequences",
+        "clips a second",
+        "36 clips, seeds 0 to 35",
+        "Generated beside real",
+        "motion.frames",
+        "frames a second 30",
+        "of them filled on a straight line",
+        "every joint from the root",
+    ):
+        assert said in text, said
+    assert "data.image_size" not in text and "too little data" not in text
+
+
+def test_samples_and_real_clips_move(page: Page, run: Run) -> None:
+    scenes = [json.loads(t) for t in page.texts["script"] if t.lstrip().startswith("{")]
+    assert [len(scene["clips"]) for scene in scenes] == [looks.MOVING, 8, cards.REAL]
+    assert all(clip["frames"] == 16 for scene in scenes for clip in scene["clips"])
+    captions = [t for t in page.texts["p"] if "generated, seed" in t or t.endswith("real")]
+    assert captions[0] == "jump, generated, seed 0" and captions[1] == "jump, real" and len(captions) == 8
+    assert sum("step 3" in t for t in page.texts["text"]) == 1  # the way from noise ends at its last step
+
+
+def test_how_they_move_stands_beside_real_clips(page: Page) -> None:
+    text = text_of(page)
+    for said in (
+        "Bones are off by 3.20 % (real clips: 0.400 %)",
+        "speed is 0.90 times that of real clips, close to it",
+        "jerk is 1.50 times that of real clips, far from it",
+        "jerk, m/s³",
+        "as in real clips is best",
+        "Fréchet distance of 8.0",
+        "an autoencoder trained on these clips",
+        "seed 5",
+        "compared pose by pose: 0 of 64 samples are copies.",
+    ):
+        assert said in text, said
+    names = {p.split(", frames")[0] for p in page.texts["td"] if ", frames" in p}
+    assert len(names) == 1  # the training clip that sample 5 is most like, by its take
+
+
+def test_too_little_data_is_said_and_the_nearest_training_clip_is_shown(tmp_path: Path) -> None:
+    run = made(tmp_path, limit=20, measured=False)
+    material = Material(run)
+    said = words.too_little(material.data)
+    assert said.startswith("This is too little data to judge by: 20 sequences")
+    assert said in reporting.summary(material, run.path) and said in cards.data(material).text
+    figure = sections.samples(material).figures[1]
+    assert figure.title == "Generated beside the nearest training clips"
+    (stage,) = figure.parts
+    assert isinstance(stage, parts.Moving)
+    captions = [player.caption for player in stage.players]
+    assert all("nearest training clip, " in c and c.endswith(" m") for c in captions[1::2])
+    away = [float(c.split()[-2]) for c in captions[1::2]]
+    assert away == sorted(away) and away[0] > 0
+
+
+def test_clips_as_pictures_have_one_scale() -> None:
+    data = load(MotionSpec("motion", frames=16, limit=7))
+    kind = medium.of(medium.facts(data))
+    x = data.x[data.train[:2]]
+    found = looks.pictures(x, kind)
+    assert found.shape == (2, looks.HIGH, looks.WIDE, 3) and found.dtype == np.uint8
+    inked = [(255 - picture.astype(int)).sum() for picture in looks.pictures(np.stack([x[0], 0.5 * x[0]]), kind)]
+    assert inked[1] < 0.8 * inked[0]  # half as tall, and thinner
+    alone = looks.pictures(0.5 * x[:1], kind, like=x[:1])[0]
+    assert (255 - alone.astype(int)).sum() < 0.8 * (255 - found[0].astype(int)).sum()
+    grey = np.zeros((2, 4, 4, 1), np.uint8)
+    assert looks.pictures(grey, medium.Images((4, 4, 1))) is grey
+
+
+def test_damaged_previews_are_left_out(tmp_path: Path) -> None:
+    run = made(tmp_path, measured=False)
+    run.preview_path(10, ".npz").write_bytes(b"PK\x03\x04 torn")
+    (figure,) = sections.previews(Material(run)).figures
+    (shown,) = figure.parts
+    assert isinstance(shown, parts.Cells) and [cell.label for cell in shown.cells] == [["step 0"], ["step 20"]]
+
+
+def test_the_number_nearest_to_the_real_one_is_the_best() -> None:
+    def score(value: float) -> scores.Score:
+        (row,) = [r for r in rows(10, 0) if r["metric"] == "speed"]
+        row |= {"value": value, "low": value - 0.01, "high": value + 0.01, "label": f"ddim:{value:g}"}
+        return scores.read([{"rows": [row]}])[0]
+
+    low, near, high = score(0.5), score(0.95), score(1.2)
+    assert scores.best_first([high, low, near]) == [near, high, low]
+    (found,) = differences(questions([[score(0.7)], [score(0.7)]], ["a", "a"]))
+    assert found.by == 0 and not found.real
+    asked = questions(
+        [[low], [scores.read([{"rows": [{**_row(low), "label": low.label, "value": 1.1}]}])[0]]], ["a", "a"]
+    )
+    (found,) = differences(asked)
+    assert (found.a, found.b) == (1, 0) and found.by == pytest.approx(0.4) and found.real
+
+
+def _row(score: scores.Score) -> dict[str, object]:
+    (row,) = [r for r in rows(10, 0) if r["metric"] == "speed"]
+    return {**row, "low": 1.09, "high": 1.11}
+
+
+def test_percent_and_shares_are_written_as_such() -> None:
+    assert scores.number(3.2, unit="%") == "3.2\u00a0%" and scores.number(0.032, unit="share") == "3.2\u00a0%"
+    assert scores.bounds(1.0, 2.0, "%") == "[1.0, 2.0]"
+
+
+def test_words_of_clips_spare_names_and_paths(run: Run) -> None:
+    said = words.spoken("An image, two pictures. Images of pictures/cat, /a/image.png --image_size", run.config)
+    assert said == "A clip, two clips. Clips of pictures/cat, /a/image.png --image_size"
+
+
+def test_two_runs_of_motion_compare(run: Run, tmp_path: Path) -> None:
+    other = made(tmp_path, optim__lr=1e-4)
+    page = Page(compare([run, other], tmp_path / "both.html"))
+    text = text_of(page)
+    assert 'class="missing"' not in page.source and "real clips against each other" in text
+    assert not re.findall(r"[^.]*\b(?:picture|image)s?\b[^.]*", text)
+    assert sum("Seed 0 drawn by" in str(p["alt"]) for p in page.all("img")) == 2
+
+
+@pytest.mark.parametrize("backbone", ["unet", "transformer"])
+def test_the_notebook_is_of_clips(tmp_path: Path, backbone: str) -> None:
+    more = {"net__backbone": backbone} if backbone == "transformer" else {}
+    run = made(tmp_path, measured=False, **more)
+    cells = notebook.cells(run, ".")
+    text = "\n".join(source for _, source in cells)
+    assert "moving(samples)" in text and "imshow" not in text and "trajectory(3" in text
+    assert not re.findall(r"\b(?:picture|image)s?\b(?!\()", "\n".join(s for kind, s in cells if kind == "text"))
+    size = "transformer, " if backbone == "transformer" else "U-Net, 16 channels x 1, 2"
+    assert size in text
+    for kind, source in cells:
+        if kind == "code":
+            compile(source, "cell", "exec")
+
+
+def test_a_sentence_needs_numbers() -> None:
+    assert moved.sentence([]) == "" and moved.moved([], "noisette evaluate x") == []
+    assert "have not been" not in " ".join(verdicts.quality(scores.read([{"rows": rows(10, 0)}]), Path("r"), 20))
