@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from noisette.errors import UserError, nearest
 from noisette.views import commands
 from noisette.views.explained import between, compared, exhibit, levels, ways
-from noisette.views.explained.exhibit import Asked, Bench, Explanation, NotConcerned, save
+from noisette.views.explained.exhibit import Asked, Bench, Explanation, NotConcerned, clips_for_pictures, save
 from noisette.views.material import Material
 from noisette.views.parts import Section
 
@@ -31,17 +31,31 @@ def _by_steps(maker: Maker) -> Maker:
     return made
 
 
+def _of_its_medium(maker: Maker) -> Maker:
+    """A maker that speaks of clips where the run learned motion."""
+
+    @functools.wraps(maker)
+    def made(bench: Bench) -> Explanation:
+        found = maker(bench)
+        return found.of_clips() if bench.moves else found
+
+    return made
+
+
 EXPLANATIONS: dict[str, Maker] = {
-    "loss": _by_steps(levels.loss),
-    "schedule": _by_steps(levels.schedule),
-    "forward": _by_steps(ways.forward),
-    "reverse": _by_steps(ways.reverse),
-    "checkpoints": compared.checkpoints,
-    "interpolation": between.interpolation,
-    "samplers": _by_steps(compared.samplers),
-    "weights": compared.weights,
-    "guidance": _by_steps(compared.guidance),
-    "neighbours": between.neighbours,
+    key: _of_its_medium(maker)
+    for key, maker in {
+        "loss": _by_steps(levels.loss),
+        "schedule": _by_steps(levels.schedule),
+        "forward": _by_steps(ways.forward),
+        "reverse": _by_steps(ways.reverse),
+        "checkpoints": compared.checkpoints,
+        "interpolation": between.interpolation,
+        "samplers": _by_steps(compared.samplers),
+        "weights": compared.weights,
+        "guidance": _by_steps(compared.guidance),
+        "neighbours": between.neighbours,
+    }.items()
 }
 
 
@@ -53,19 +67,22 @@ def chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(EXPLANATIONS)
 
 
-def title(key: str) -> str:
-    return (EXPLANATIONS[key].__doc__ or key).split(".")[0]
+def title(key: str, moves: bool = False) -> str:
+    """What an explanation is called, of images or of motion."""
+    said = (EXPLANATIONS[key].__doc__ or key).split(".")[0]
+    return clips_for_pictures(said) if moves else said
 
 
 def section(key: str) -> Callable[[Material], Section | None]:
     """The maker of a report's section from an explanation; None for a run that it does not concern."""
 
     def made(material: Material) -> Section | None:
+        bench = Bench(material)
         try:
-            found = EXPLANATIONS[key](Bench(material))
+            found = EXPLANATIONS[key](bench)
         except NotConcerned:
             return None
-        return exhibit.section(found, key, title(key), commands.explain(material.run.path, key))
+        return exhibit.section(found, key, title(key, bench.moves), commands.explain(material.run.path, key))
 
     made.__name__, made.__doc__ = key, EXPLANATIONS[key].__doc__
     return made
