@@ -392,17 +392,6 @@ def check(data: str | Path, **settings: Any) -> _check.Preflight:
 
 
 __all__ = [
-    "DataSpec",
-    "Run",
-    "Samples",
-    "Study",
-    "Trajectory",
-    "UserError",
-    "check",
-    "compare",
-    "explain",
-    "load",
-    "open",
-    "study",
-    "train",
-]
+    "DataSpec", "Run", "Samples", "Study", "Trajectory", "UserError", "check", "compare",
+    "explain", "load", "open", "study", "train",
+]  # fmt: skip

@@ -128,6 +128,7 @@ def forward(
     n: Annotated[int, Parameter(name=("-n", "--count"))] = 1,
     count: Annotated[int, Parameter(name="--columns")] = 10,
     image_size: ImageSize = None,
+    frames: Annotated[int | None, Parameter(help="Frames of a clip of motion; 64 by default.")] = None,
     seed: int = 0,
 ) -> None:
     """Show how images, or clips of motion, turn into noise under a schedule, with the signal that is left at each step.
@@ -151,7 +152,7 @@ def forward(
     seed
         Of the noise, and of the choice of samples where DATA is no run.
     """
-    from noisette.views import export
+    from noisette.views import export, figures
 
     export.check_suffix(out, "forward")
     if n < 1 or count < 2:
@@ -173,8 +174,9 @@ def forward(
     else:
         config = Config().changed(changes)
         asked = {"data.image_size": image_size, "data.limit": n, "data.seed": seed, "data.held_out": 0.0}
+        asked["motion.frames"] = frames
         loaded = build.loaded(recipes.about_data(data, None, {k: v for k, v in asked.items() if v is not None}))
-        clean = loaded.x[:n]
+        clean = loaded.x[figures.evenly(len(loaded), n)]
     chosen = build.schedule(config.schedule)
     kind = medium.of(medium.facts(loaded))
     frames = explain.forward(clean, kind, chosen, count, seed)

@@ -152,7 +152,10 @@ def _begin(data: str, tree: dict[str, Any], recipe: str | None, out: Path | None
     from noisette.tasks import train as training
 
     with terminal.bar("Reading") as progress:
-        return training.start(data, tree, recipe, out, progress)
+        run, loaded = training.start(data, tree, recipe, out, progress)
+    if run.shape.moves:
+        print("".join(f"Note: {note}\n" for note in loaded.info["notes"]), end="", flush=True)
+    return run, loaded
 
 
 def _go_on(run: Run, more: dict[str, float] | None = None) -> None:

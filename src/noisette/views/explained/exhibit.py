@@ -145,8 +145,8 @@ class Explanation:
 
 
 def clips_for_pictures(text: str) -> str:
-    """The text with "clip" where it says "picture"."""
-    return re.sub(r"\b([Pp])icture(?=s?\b)", lambda found: "Clip" if found[1] == "P" else "clip", text)
+    """The text with "clip" where it says "picture" or "image"."""
+    return re.sub(r"\b([Pp]icture|[Ii]mage)(?=s?\b)", lambda found: "Clip" if found[1][0].isupper() else "clip", text)
 
 
 class Bench:
