@@ -13,6 +13,7 @@ from typing import Any
 from markupsafe import escape
 
 from noisette.data import sources
+from noisette.data.motion import procedural
 from noisette.errors import UserError
 from noisette.experiment.config import Config
 from noisette.experiment.runs import Run
@@ -27,6 +28,8 @@ def config(run: Run) -> Config:
     """The settings with the last names of paths, for whatever device there is."""
     settings = run.config
     changes = {"recipe": last(settings.recipe), "data.source": last(settings.data.source), "train.device": "auto"}
+    if settings.motion.skeleton:
+        changes["motion.skeleton"] = last(settings.motion.skeleton)
     return settings.changed(changes)
 
 
@@ -70,9 +73,8 @@ def _written(name: str) -> str:
 @contextmanager
 def data_at_hand(run: Run, folder: Path) -> Iterator[None]:
     """While it lasts, the data lie in `folder` under the name that `config` gives them, as links, where they can."""
-    source = run.config.data.source
     made: list[Path] = []
-    for file in _files(source):
+    for file in _files(run.config):
         with suppress(OSError):  # the name is taken, or the system has no links
             link = folder / file.name
             link.symlink_to(file.resolve())
@@ -84,8 +86,13 @@ def data_at_hand(run: Run, folder: Path) -> Iterator[None]:
             link.unlink(missing_ok=True)
 
 
-def _files(source: str) -> Iterable[Path]:
-    """The file or folder that a source is, and files beside it that belong to it; nothing for one known by name."""
+def _files(config: Config) -> Iterable[Path]:
+    """The file or folder that a source is, and files that belong to it; nothing for one known by name."""
+    source = config.data.source
+    if config.data.medium == "motion":
+        given = [name for name in (source, config.motion.skeleton) if name and name != procedural.NAME]
+        found = (Path(name).expanduser().absolute() for name in given)
+        return [path for path in found if path.exists()]
     try:
         kind = sources.find(source)
         if kind.named or source.startswith("hf:"):
