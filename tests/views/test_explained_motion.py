@@ -15,7 +15,6 @@ from noisette.tasks.interpolate import Path as Way
 from noisette.tasks.interpolate import Smoothness
 from noisette.views import explained
 from noisette.views.explained import between
-from noisette.views.explained.exhibit import clips_for_pictures
 from noisette.views.material import Material
 
 IMAGES = re.compile(r"picture|pixel|grey|image|blur", re.IGNORECASE)
@@ -32,7 +31,7 @@ def test_every_explanation(moving: Run, tmp_path: Path) -> None:
     bench = explained.Bench(Material(moving), explained.Asked(count=3, steps=3))
     for key, make in explained.EXPLANATIONS.items():
         found = make(bench)
-        title = explained.title(key, moves=True)
+        title = explained.title(key, moving.config)
         section = explained.exhibit.section(found, key, title, f"noisette explain run {key}")
         told = [found.finding, *found.text, found.caption, found.missing, title, section.title]
         told += [c.alt + c.title for c in found.charts]
@@ -50,10 +49,9 @@ def test_every_explanation(moving: Run, tmp_path: Path) -> None:
     assert {"reverse.gif", "reverse.webp", "reverse-estimate.gif"} <= {f.name for f in tmp_path.iterdir()}
 
 
-def test_clips_for_pictures() -> None:
-    assert clips_for_pictures("Pictures of an image; pictured") == "Clips of an clip; pictured"
+def test_titles(moving: Run) -> None:
     assert explained.title("reverse") == "From noise to picture"
-    assert explained.title("reverse", moves=True) == "From noise to clip"
+    assert explained.title("reverse", moving.config) == "From noise to clip"
 
 
 def test_a_clip_half_way_is_held_against_how_fast_the_ends_move() -> None:

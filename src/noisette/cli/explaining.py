@@ -68,7 +68,7 @@ def explain(
             continue
         for line in (found.finding, found.missing):
             if line:
-                print(f"{explained.title(key, bench.moves)}. {line}", flush=True)
+                print(f"{explained.title(key, opened.config)}. {line}", flush=True)
         for path in explained.save(found, key, folder):
             print(f"  {path}")
 

@@ -10,9 +10,10 @@ import functools
 from collections.abc import Callable, Sequence
 
 from noisette.errors import UserError, nearest
-from noisette.views import commands
+from noisette.experiment.config import Config
+from noisette.views import commands, words
 from noisette.views.explained import between, compared, exhibit, levels, ways
-from noisette.views.explained.exhibit import Asked, Bench, Explanation, NotConcerned, clips_for_pictures, save
+from noisette.views.explained.exhibit import Asked, Bench, Explanation, NotConcerned, save
 from noisette.views.material import Material
 from noisette.views.parts import Section
 
@@ -36,8 +37,7 @@ def _of_its_medium(maker: Maker) -> Maker:
 
     @functools.wraps(maker)
     def made(bench: Bench) -> Explanation:
-        found = maker(bench)
-        return found.of_clips() if bench.moves else found
+        return maker(bench).reworded(lambda text: words.spoken(text, bench.run.config))
 
     return made
 
@@ -67,10 +67,10 @@ def chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(EXPLANATIONS)
 
 
-def title(key: str, moves: bool = False) -> str:
-    """What an explanation is called, of images or of motion."""
+def title(key: str, config: Config | None = None) -> str:
+    """What an explanation is called; config: of the run, which may be one of motion."""
     said = (EXPLANATIONS[key].__doc__ or key).split(".")[0]
-    return clips_for_pictures(said) if moves else said
+    return said if config is None else words.spoken(said, config)
 
 
 def section(key: str) -> Callable[[Material], Section | None]:
@@ -82,7 +82,7 @@ def section(key: str) -> Callable[[Material], Section | None]:
             found = EXPLANATIONS[key](bench)
         except NotConcerned:
             return None
-        return exhibit.section(found, key, title(key, bench.moves), commands.explain(material.run.path, key))
+        return exhibit.section(found, key, title(key, bench.run.config), commands.explain(material.run.path, key))
 
     made.__name__, made.__doc__ = key, EXPLANATIONS[key].__doc__
     return made

@@ -6,7 +6,6 @@ An Explanation is made once and shown twice: as a section of the report (`sectio
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -123,30 +122,25 @@ class Explanation:
     caption: str = ""
     missing: str = ""
 
-    def of_clips(self) -> Explanation:
-        """The same of clips: what a text calls a picture is one."""
+    def reworded(self, say: Callable[[str], str]) -> Explanation:
+        """The same in other words."""
         return replace(
             self,
-            finding=clips_for_pictures(self.finding),
-            text=[clips_for_pictures(part) for part in self.text],
-            charts=[replace(c, alt=clips_for_pictures(c.alt), title=clips_for_pictures(c.title)) for c in self.charts],
+            finding=say(self.finding),
+            text=[say(part) for part in self.text],
+            charts=[replace(c, alt=say(c.alt), title=say(c.title)) for c in self.charts],
             boards=[
                 replace(
                     board,
-                    what=clips_for_pictures(board.what),
-                    caption=clips_for_pictures(board.caption),
-                    rows=[replace(row, name=clips_for_pictures(row.name)) for row in board.rows],
+                    what=say(board.what),
+                    caption=say(board.caption),
+                    rows=[replace(row, name=say(row.name)) for row in board.rows],
                 )
                 for board in self.boards
             ],
-            caption=clips_for_pictures(self.caption),
-            missing=clips_for_pictures(self.missing),
+            caption=say(self.caption),
+            missing=say(self.missing),
         )
-
-
-def clips_for_pictures(text: str) -> str:
-    """The text with "clip" where it says "picture" or "image"."""
-    return re.sub(r"\b([Pp]icture|[Ii]mage)(?=s?\b)", lambda found: "Clip" if found[1][0].isupper() else "clip", text)
 
 
 class Bench:
