@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from noisette.data import DataSpec, load
-from noisette.data.medium import Stored
+from noisette.data.medium import Medium, Stored
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.errors import UserError
 from noisette.experiment import build, runs
@@ -46,29 +47,35 @@ from noisette.views.material import Material
 Watcher = Callable[[_train.TrainStep], None]
 
 
+@dataclass
 class Samples(_generate.Samples):
-    """Samples that can be written: x (images uint8 (N, H, W, C), clips float32 (N, F, J, D)), seeds, labels, classes,
-    settings."""
+    """Samples that can be written: see noisette.tasks.generate.Samples; medium: what they are, images where None."""
+
+    medium: Medium | None = None
 
     def save(self, path: str | Path) -> Path:
-        """Writes a grid (.png), arrays (.npz), or one PNG each (a path ending in "/"). Raises UserError."""
-        return export.save_samples(self, str(path))
+        """Writes what the path's ending says, see noisette.views.export.save_samples. Raises UserError."""
+        return export.save_samples(self, str(path), self.medium)
 
     def picture(self) -> Image:
-        """All samples as one grid, with class names where there are any; a notebook shows it as it is."""
-        return figures.grid(self.x, export.class_names(self))
+        """All samples on one sheet, with class names where there are any; a notebook shows it as it is."""
+        return export.picture(self, self.medium)
 
 
 class Trajectory(list[Frame]):
-    """The frames from noise to sample, one a step."""
+    """The frames from noise to sample, one a step; medium: what they are of, images where None."""
+
+    def __init__(self, frames: Iterable[Frame] = (), medium: Medium | None = None):
+        super().__init__(frames)
+        self.medium = medium
 
     def save(self, path: str | Path) -> Path:
         """Writes a labelled strip (.png), an animation (.gif, .webp) or all steps (.npz). Raises UserError."""
-        return export.save_trajectory(self, str(path))
+        return export.save_trajectory(self, str(path), medium=self.medium)
 
     def picture(self, samples: int = export.ROWS, estimates: bool = False) -> Image:
         """A strip with labelled steps, one row for each of the first `samples`; estimates: of x0, under each."""
-        return figures.strip(self, samples=samples, estimates=estimates)
+        return figures.strip(self, samples=samples, estimates=estimates, look=export.look_of(self, self.medium))
 
 
 class Run:
@@ -96,15 +103,15 @@ class Run:
     def sample(self, n: int = 36, **settings: Any) -> Samples:
         """n samples; settings as in noisette.tasks.generate.generate (seed, sampler, steps, eta, guidance, ...)."""
         made, _ = _generate.generate(self._run, n, **settings)
-        return Samples(**vars(made))
+        return Samples(**vars(made), medium=self._run.shape.medium)
 
     def trajectory(self, n: int = 1, **settings: Any) -> Trajectory:
         """Every step of n samples from noise to data."""
         _, frames = _generate.generate(self._run, n, frames=True, **settings)
-        return Trajectory(frames)
+        return Trajectory(frames, self._run.shape.medium)
 
     def noise(self, n: int = 36, seed: int = 0) -> Tensor:
-        """The noise that `sample` starts from, (n, C, H, W) float32: sample(noise=...) takes this or any other."""
+        """The noise that `sample` starts from, (n, C, H, W) or (n, J * D, F) float32; sample(noise=...) takes it."""
         return _generate.noise_of(self._run, n, seed)
 
     def forward(self, images: Stored | None = None, n: int = 1, count: int = 10, seed: int = 0) -> Trajectory:
@@ -119,7 +126,8 @@ class Run:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # every frame says how much signal is left
             schedule = build.schedule(self.config.schedule)
-        return Trajectory(explain.forward(images, self._run.shape.medium, schedule, count, seed))
+        medium = self._run.shape.medium
+        return Trajectory(explain.forward(images, medium, schedule, count, seed), medium)
 
     def interpolate(
         self,
@@ -138,7 +146,7 @@ class Run:
             settings: as for sample.
 
         Raises:
-            UserError: an unknown kind, class or setting; the same seed twice; fewer than 3 pictures.
+            UserError: an unknown kind, class or setting; the same seed twice; fewer than 3 samples.
         """
         shape, chosen = self._run.shape, _generate.settings_of(self._run, **settings)
         labels = _generate.labels_for(self._run, [0] * count, [cls] if cls else None)
@@ -147,7 +155,8 @@ class Run:
             build.trained(self._run)[0], chosen, shape, between, count, kind=kind, label=label
         )
         used = _interpolate.without_chance(chosen).model_dump(mode="json")
-        return Samples(path.x, [between[0]] * count, labels, shape.classes, {**used, "between": between, "kind": kind})
+        used |= {"between": between, "kind": kind}
+        return Samples(path.x, [between[0]] * count, labels, shape.classes, used, shape.medium)
 
     def explain(self, what: str, out: str | Path | None = None, **asked: Any) -> tuple[str, list[Path]]:
         """Explains one thing: (the answer in words, its figures, written into the run folder or into `out`).
@@ -172,7 +181,7 @@ class Run:
         return model
 
     def evaluate(self, samples: int = 2048, **settings: Any) -> list[dict[str, Any]]:
-        """Measures the run against real images; settings as in noisette.tasks.evaluate.evaluate. The rows found."""
+        """Measures the run against real samples; settings as in noisette.tasks.evaluate.evaluate. The rows found."""
         return _evaluate.evaluate(self._run, samples, **settings)
 
     def doctor(self, n: int = 64, **settings: Any) -> _doctor.Diagnosis:
@@ -192,8 +201,7 @@ class Run:
     def report(self, out: str | Path | None = None, *, pdf: bool = False) -> Path:
         """Writes the report, report.html in the run folder by default; pdf: prints it beside it too.
 
-        Returns where it is, the PDF if there is one. Raises UserError.
-        """
+        Returns where it is, the PDF if there is one. Raises UserError."""
         return _printed(_report.report(self._run, out), pdf)
 
     def notebook(self, execute: bool = False) -> Path:
@@ -223,7 +231,7 @@ def train(
     """Trains a model and gives the run.
 
     Args:
-        data: a data set's name, a folder, a file.
+        data: a data set's name, a folder, a file, of images or of key-point motion.
         out: the run folder; runs/<data>-<number> when None.
         kind: diffusion, the default, or gan.
         recipe: a recipe's name or file; chosen by the data's shape when None.
@@ -384,17 +392,6 @@ def check(data: str | Path, **settings: Any) -> _check.Preflight:
 
 
 __all__ = [
-    "DataSpec",
-    "Run",
-    "Samples",
-    "Study",
-    "Trajectory",
-    "UserError",
-    "check",
-    "compare",
-    "explain",
-    "load",
-    "open",
-    "study",
-    "train",
-]
+    "DataSpec", "Run", "Samples", "Study", "Trajectory", "UserError", "check", "compare",
+    "explain", "load", "open", "study", "train",
+]  # fmt: skip

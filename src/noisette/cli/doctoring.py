@@ -29,8 +29,9 @@ def doctor(
 ) -> None:
     """Say what is wrong with a run's samples, if anything: why, and what to try.
 
-    Samples that are black, flat, saturated, noisy, alike or copied, and values that explode on the way, are told by
-    measurement against the run's own data. What is not given is as the run's recipe says.
+    Samples that are black, flat, saturated, noisy, alike or copied (clips: broken, jittery, frozen, drifting, alike or
+    copied), and values that explode on the way, are told by measurement against the run's own data. What is not given
+    is as the run's recipe says.
 
     Parameters
     ----------

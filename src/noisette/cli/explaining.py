@@ -39,13 +39,13 @@ def explain(
     out
         The folder to write to; figures in the run folder by default.
     seed
-        Of the first picture; the next ones count up.
+        Of the first sample; the next ones count up.
     steps
         Of the sampler; for samplers, the network calls that each of them has.
     count
-        Pictures in a row.
+        Samples in a row.
     classes
-        Class names, separated by commas: the pictures take them in turn.
+        Class names, separated by commas: the samples take them in turn.
     """
     from noisette.experiment.runs import Run
 
@@ -68,7 +68,7 @@ def explain(
             continue
         for line in (found.finding, found.missing):
             if line:
-                print(f"{explained.title(key)}. {line}", flush=True)
+                print(f"{explained.title(key, opened.config)}. {line}", flush=True)
         for path in explained.save(found, key, folder):
             print(f"  {path}")
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import warnings
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, get_args
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter
@@ -36,6 +37,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 data_group, budget_group = Group("Data", sort_key=1), Group("Budget (one of them; 2 minutes by default)", sort_key=0)
+motion_group = Group("Motion (more by --motion.KEY VALUE)", sort_key=2)
 
 Classes = Annotated[str | None, Parameter(group=data_group, help="Only these classes, separated by commas.")]
 PerClass = Annotated[int | None, Parameter(group=data_group, help="At most this many images of each class.")]
@@ -46,7 +48,10 @@ Grayscale = Annotated[
         group=data_group, name="--grayscale", negative="--rgb", help="Force the colours; read from the data otherwise."
     ),
 ]
-Flip = Annotated[bool | None, Parameter(group=data_group, help="Mirror half of the images while training.")]
+Flip = Annotated[
+    bool | None,
+    Parameter(group=data_group, help="Mirror half of the images while training; for motion there is --mirror."),
+]
 Recipe = Annotated[str | None, Parameter(help="A recipe's name or .toml file; chosen by the data's shape otherwise.")]
 Kind = Annotated[
     Literal["diffusion", "gan"] | None,
@@ -60,6 +65,46 @@ Settings = Annotated[
         help="Any setting of the run as section.key=value. --section.key value is the same: --optim.lr 0.001",
     ),
 ]
+
+
+@Parameter(name="*", group=motion_group)
+@dataclass(frozen=True)
+class Clips:
+    """How clips are cut from motion: options of the verbs that read data, keys of the section [motion]."""
+
+    frames: Annotated[int | None, Parameter(help="Frames of a clip; 64 by default.")] = None
+    fps: Annotated[float | None, Parameter(help="Resample to so many frames a second.")] = None
+    skeleton: Annotated[
+        str | None, Parameter(help="A JSON file with the names of the joints, parents or edges, left and right, unit.")
+    ] = None
+    stride: Annotated[
+        int | None, Parameter(help="Frames from the start of one clip to the next; an eighth of a clip by default.")
+    ] = None
+    columns: Annotated[
+        str | None, Parameter(help="Of a table: the coordinate columns joint by joint, separated by commas.")
+    ] = None
+    centre: Annotated[
+        Literal["start", "root", "world"] | None,
+        Parameter(help="A clip begins at the origin (start, the default), every pose lies there, or all as recorded."),
+    ] = None
+    mirror: Annotated[bool | None, Parameter(help="Exchange left and right in half of the clips while training.")] = (
+        None
+    )
+    rotate: Annotated[
+        float | None, Parameter(help="Turn clips by up to so many degrees about the vertical while training.")
+    ] = None
+    speed: Annotated[
+        float | None, Parameter(help="Play clips up to this share faster or slower while training: 0.1.")
+    ] = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those that were given, as settings."""
+        given = {**asdict(self), "columns": names(self.columns)}
+        return {f"motion.{key}": value for key, value in given.items() if value is not None}
+
+
+Cut = Annotated[Clips | None, Parameter(name="*", group=motion_group)]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,7 +127,7 @@ def main(argv: list[str] | None = None) -> None:
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
-        fail("not enough memory: try a smaller --train.batch, or --image-size", USER_ERROR)
+        fail("not enough memory: try a smaller --train.batch, --image-size or --frames", USER_ERROR)
 
 
 def fail(message: str, code: int) -> None:
@@ -125,6 +170,7 @@ def as_settings(
     grayscale: bool | None = None,
     flip: bool | None = None,
     kind: str | None = None,
+    clips: Clips | None = None,
     **train: Any,
 ) -> dict[str, Any]:
     """The options of a verb as settings; those not given are left out."""
@@ -139,6 +185,7 @@ def as_settings(
     }
     given = {f"data.{k}": v for k, v in data.items() if v is not None}
     given |= {f"train.{k}": v for k, v in train.items() if v is not None}
+    given |= clips.settings if clips else {}
     asked = config.overrides(settings or [])
     twice = [k for k in config.BUDGETS if k in asked.get("train", {})] + [k for k in config.BUDGETS if train.get(k)]
     if len(twice) > 1:

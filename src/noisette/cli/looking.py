@@ -73,7 +73,9 @@ def sample(
         Compile the net first, which takes a minute or so and changes the last digits; auto does where a job of minutes
         (five on a CPU) is done sooner so.
     out
-        .png a grid, .npz arrays, a folder of single PNGs when it ends in "/"; by default a grid in the run folder.
+        .png a grid, .npz arrays, a folder of single PNGs when it ends in "/"; by default a grid in the run folder. Of
+        motion: .gif or .webp that moves, .png strips of poses, .npz, .json, .csv or .bvh for other programs, a folder
+        of single .bvh files; by default a .gif in the run folder.
     trajectory
         Also the way from noise: .png a labelled strip, .gif, .webp, or .npz with every step.
     """
@@ -81,8 +83,9 @@ def sample(
     from noisette.views import export
 
     opened = Run.open(run)
-    place = out or str(opened.samples / f"samples-seed{seed}.png")
-    export.check_suffix(place, "samples")
+    medium = opened.shape.medium
+    place = out or str(opened.samples / f"samples-seed{seed}{export.usual(medium)}")
+    export.check_suffix(place, "samples", medium)
     if trajectory:
         export.check_suffix(trajectory, "trajectory")
         if Path(trajectory) == Path(place):
@@ -106,8 +109,8 @@ def sample(
             **settings,
         )
     if trajectory:
-        print(export.save_trajectory(frames, trajectory))
-    print(export.save_samples(made, place))
+        print(export.save_trajectory(frames, trajectory, medium=medium))
+    print(export.save_samples(made, place, medium))
 
 
 @app.command
@@ -125,9 +128,10 @@ def forward(
     n: Annotated[int, Parameter(name=("-n", "--count"))] = 1,
     count: Annotated[int, Parameter(name="--columns")] = 10,
     image_size: ImageSize = None,
+    frames: Annotated[int | None, Parameter(help="Frames of a clip of motion; 64 by default.")] = None,
     seed: int = 0,
 ) -> None:
-    """Show how images turn into noise under a schedule, with the signal that is left at each step.
+    """Show how images, or clips of motion, turn into noise under a schedule, with the signal that is left at each step.
 
     Parameters
     ----------
@@ -142,13 +146,13 @@ def forward(
     out
         .png a labelled strip, .gif, .webp, or .npz.
     n
-        How many images.
+        How many images or clips.
     count
         How many noisy times to show.
     seed
-        Of the noise, and of the choice of images where DATA is no run.
+        Of the noise, and of the choice of samples where DATA is no run.
     """
-    from noisette.views import export
+    from noisette.views import export, figures
 
     export.check_suffix(out, "forward")
     if n < 1 or count < 2:
@@ -170,10 +174,12 @@ def forward(
     else:
         config = Config().changed(changes)
         asked = {"data.image_size": image_size, "data.limit": n, "data.seed": seed, "data.held_out": 0.0}
+        asked["motion.frames"] = frames
         loaded = build.loaded(recipes.about_data(data, None, {k: v for k, v in asked.items() if v is not None}))
-        clean = loaded.x[:n]
+        clean = loaded.x[figures.evenly(len(loaded), n)]
     chosen = build.schedule(config.schedule)
-    frames = explain.forward(clean, medium.of(medium.facts(loaded)), chosen, count, seed)
-    print(export.save_trajectory(frames, out, count=count + 1, samples=n))
+    kind = medium.of(medium.facts(loaded))
+    frames = explain.forward(clean, kind, chosen, count, seed)
+    print(export.save_trajectory(frames, out, count=count + 1, samples=n, medium=kind))
     last = frames[-1].signal or 0.0
     print(f"{chosen.name}, T={chosen.steps or 'continuous'}: {last:.2%} of the signal is left at the end")

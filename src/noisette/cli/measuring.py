@@ -25,9 +25,9 @@ def evaluate(
     at: int | None = None,
     seed: int = 0,
 ) -> None:
-    """Measure a run: how close its samples are to real images, how varied, how clear, and whether they are copies.
+    """Measure a run: how close its samples are to real ones, how varied, how clear, and whether they are copies.
 
-    Every number has a 95 % interval and stands beside what two sets of real images give. All of it is kept in the run
+    Every number has a 95 % interval and stands beside what two sets of real samples give. All of it is kept in the run
     folder (eval/), where the report finds it; samples are kept too, so that an evaluation that was broken off goes on.
 
     Parameters
@@ -37,14 +37,16 @@ def evaluate(
     samples
         How many to draw with each sampler.
     metrics
-        Of fid, kid, prdc (precision, recall, density, coverage), is, bits, memory, clear; all by default.
+        Of fid, kid, prdc (precision, recall, density, coverage), is, bits, memory, clear, motion (bones, speed, jerk,
+        feet); all that concern the data by default.
     samplers
         As name:steps, separated by commas: ddpm:1000,ddim:50,dpmpp_2m:20. More settings follow as ddim:50:eta=1. The
         run's own by default.
     features
         What images are compared by: inception (the network that FID is defined on), a classifier trained on the
         data's own classes, or pixels. auto takes inception for colour images where it is at hand, else the classifier
-        where it reads well, else what there is. The path of Inception's file (.pt) also does.
+        where it reads well, else what there is. The path of Inception's file (.pt) also does. Motion is compared by a
+        classifier, or by an autoencoder where that does not read well or there are no classes.
     minutes
         How long you can wait, more or less: fewer samples (1000, 500, 250, 100) are drawn where all would take longer.
         Training a classifier, once for these data, comes on top.

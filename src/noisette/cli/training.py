@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from noisette.cli.frame import (
     Classes,
+    Cut,
     Flip,
     Grayscale,
     ImageSize,
@@ -81,6 +82,7 @@ def train(
     image_size: ImageSize = None,
     grayscale: Grayscale = None,
     flip: Flip = None,
+    clips: Cut = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     seed: int | None = None,
     eval_every: int | None = None,
@@ -92,14 +94,15 @@ def train(
     Parameters
     ----------
     data
-        A folder of images (subfolders are classes), .npy, .npz, idx .gz, CIFAR-10 batches, hf:owner/name, or a name:
-        digits, mnist, fashion-mnist, cifar10.
+        Images: a folder (subfolders are classes), .npy, .npz, idx .gz, CIFAR-10 batches, hf:owner/name, or a name:
+        digits, mnist, fashion-mnist, cifar10. Key-point motion: .npz, .npy, .csv, .json, .bvh, a folder of them, or
+        the name motion. Where a file could be either, --data.medium images or motion says which.
     minutes
         Wall-clock of the training, previews and checks included; reading the data and the report come on top.
     steps
         Optimiser steps.
     images
-        Images shown to the net.
+        Images, or clips, shown to the net.
     out
         The run folder; runs/DATA-NUMBER by default. An existing run is never overwritten.
     precision
@@ -113,7 +116,7 @@ def train(
     """
     training = {"minutes": minutes, "steps": steps, "images": images}
     training |= {"precision": precision, "seed": seed, "eval_every": eval_every, "tensorboard": tensorboard}
-    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, kind, **training)
+    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, kind, clips, **training)
     _train(*_begin(data, tree, recipe, out))
 
 
@@ -149,7 +152,10 @@ def _begin(data: str, tree: dict[str, Any], recipe: str | None, out: Path | None
     from noisette.tasks import train as training
 
     with terminal.bar("Reading") as progress:
-        return training.start(data, tree, recipe, out, progress)
+        run, loaded = training.start(data, tree, recipe, out, progress)
+    if run.shape.moves:
+        print("".join(f"Note: {note}\n" for note in loaded.info["notes"]), end="", flush=True)
+    return run, loaded
 
 
 def _go_on(run: Run, more: dict[str, float] | None = None) -> None:
@@ -178,13 +184,16 @@ def _train(run: Run, data: Any) -> None:
 
 def _conclude(run: Run) -> None:
     """What every finished training ends with: a report, and what to do next."""
+    from noisette.views import export
     from noisette.views import report as reporting
 
-    meta = run.meta
+    meta, medium = run.meta, run.shape.medium
     path = reporting.report(run)
-    print(f"{meta.get('steps', 0):,} steps, {meta.get('images', 0):,} images in {meta.get('seconds', 0):,.0f} s")
+    seen = f"{meta.get('images', 0):,} {medium.many}"
+    print(f"{meta.get('steps', 0):,} steps, {seen} in {meta.get('seconds', 0):,.0f} s")
     print(f"Report  {path}")
-    print(f"Next    {shlex.join(['noisette', 'sample', str(run.path), '-n', '36', '--out', 'samples.png'])}")
+    place = f"samples{export.usual(medium)}"
+    print(f"Next    {shlex.join(['noisette', 'sample', str(run.path), '-n', '36', '--out', place])}")
 
 
 @app.command
@@ -200,6 +209,7 @@ def check(
     image_size: ImageSize = None,
     grayscale: Grayscale = None,
     flip: Flip = None,
+    clips: Cut = None,
     settings: Settings = None,
 ) -> None:
     """Look at the data before training: what is in it, what would be trained, and how far the time goes.
@@ -213,7 +223,7 @@ def check(
     """
     if not 0 < minutes < float("inf"):
         raise UserError("--minutes must be more than 0")
-    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, kind)
+    tree = as_settings(settings, classes, per_class, image_size, grayscale, flip, kind, clips)
     from noisette.tasks.check import check as preflight
     from noisette.views.preflight import describe
 

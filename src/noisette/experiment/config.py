@@ -308,6 +308,9 @@ OF_IMAGES = {"data": ("image_size", "per_class", "color", "flip"), "train": ("la
 OF_MOTION = {"motion": tuple(MotionConfig.model_fields), "objective": ("velocity", "bones", "contact")}
 """Keys that concern one medium alone; what clips are made of has no bounds to be clipped at either."""
 
+INSTEAD = {("data", "flip"): "use --mirror (motion.mirror)", ("motion", "mirror"): "use --flip (data.flip)"}
+"""What the other medium has for some of them."""
+
 
 def keys() -> list[str]:
     """Every settable key, dotted: "optim.lr"."""
@@ -392,7 +395,8 @@ def _of_medium(config: Config, where: str) -> dict[str, Section]:
         known, free = config.data.medium != "auto" or section == "net", ("auto", "channels_first")
         given, usual = getattr(getattr(config, section), key), SECTIONS[section].model_fields[key].default
         if known and given != usual and not (key == "layout" and given in free):
-            raise UserError(f"{where}: {section}.{key} {told.get(section, why)}: leave it out")
+            mend = INSTEAD.get((section, key), "leave it out")
+            raise UserError(f"{where}: {section}.{key} {told.get(section, why)}: {mend}")
     if not motion:
         return {}
     if "clip" in config.sample.model_fields_set and config.sample.clip != "none":

@@ -27,6 +27,11 @@ from noisette.views.material import Material
 
 MODELS, NOTEBOOK, PAGE, PAPER, README = "models", "test_diffusion.ipynb", "report.html", "Report.pdf", "Readme.txt"
 BINARY = (".safetensors", ".pdf")
+FORMATS = {
+    "images": ".png a grid, .npz arrays, a name that ends in / a folder of single pictures",
+    "motion": ".gif or .webp that moves, .png strips of poses, .npz, .json, .csv or .bvh for other programs",
+}
+"""What the program writes."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ def _executed(folder: Path) -> list[str]:
 def _text(template: str, model: Run, called: Names, **more: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    moves = model.shape.moves
     environment = Environment(
         loader=PackageLoader("noisette", "views"),
         undefined=StrictUndefined,
@@ -161,6 +167,11 @@ def _text(template: str, model: Run, called: Names, **more: Any) -> str:
         parts=[json.dumps(part, ensure_ascii=False) for part in called.model.split("/")],
         shape=model.shape.x,
         steps=model.config.sample.steps,
+        thing="clip" if moves else "picture",
+        things="clips" if moves else "pictures",
+        ending=export.usual(model.shape.medium),
+        formats=FORMATS[model.shape.medium.name],
+        moves=moves,
         **more,
     )
     return words.spoken(text, model.config)
@@ -170,10 +181,11 @@ def _readme(model: Run, folder: Path, called: Names, notes: Sequence[str]) -> di
     """What the Readme says of this run and this folder."""
     import noisette
 
+    things, a_sample = ("clips", "a clip") if model.shape.moves else ("pictures", "an image")
     checkpoint = f"{called.model}/{model.checkpoint().path.relative_to(model.path).as_posix()}"
     files = [
-        (called.script, "draws pictures with the model, from the command line"),
-        (NOTEBOOK, "loads the model, turns a given noise into an image, shows samples, the way there, losses"),
+        (called.script, f"draws {things} with the model, from the command line"),
+        (NOTEBOOK, f"loads the model, turns a given noise into {a_sample}, shows samples, the way there, losses"),
         (PAPER, "the report, to print"),
         (PAGE, "the same report, to open in a browser; it needs no network"),
         (f"{checkpoint}/", "the saved model: the averaged weights, and their checksums"),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image
 
+from noisette.data.medium import Medium, Motion
 from noisette.errors import UserError
 from noisette.experiment.runs import atomic
 from noisette.views import figures
@@ -29,17 +31,38 @@ SUFFIXES: dict[str, dict[str, str]] = {
 }
 SUFFIXES |= {"forward": SUFFIXES["trajectory"], "bundle": {".zip": "a folder, packed"}}
 
+OF_CLIPS: dict[str, str] = {
+    ".npz": "arrays",
+    ".json": "joints by name",
+    ".csv": "a row a frame",
+    ".bvh": "a file a clip",
+    ".gif": "moving",
+    ".webp": "moving",
+    ".png": "strips of poses",
+    FOLDER: "a folder of single .bvh files",
+}
+"""What samples of motion are written as."""
+
 ROWS = 8
 """Samples in a strip, unless said otherwise: more rows are more of the same."""
 
 
-def check_suffix(path: str | Path, kind: Kind) -> str:
+def usual(medium: Medium) -> str:
+    """The suffix that samples have where nobody says: a grid of images, clips that move."""
+    return ".gif" if isinstance(medium, Motion) else ".png"
+
+
+def check_suffix(path: str | Path, kind: Kind, medium: Medium | None = None) -> str:
     """What to write there: ".png", ".npz", ... or "/" for a folder. To be asked before the long work.
+
+    Args:
+        medium: of the samples; images where none is given.
 
     Raises:
         UserError: a suffix that is not known, or a place that cannot be written.
     """
-    valid, text = SUFFIXES[kind], str(path)
+    clips = kind == "samples" and isinstance(medium, Motion)
+    valid, text = OF_CLIPS if clips else SUFFIXES[kind], str(path)
     place = Path(path)
     folder = FOLDER in valid and (text.endswith(("/", os.sep)) or place.is_dir())
     suffix = FOLDER if folder else place.suffix.lower()
@@ -62,23 +85,60 @@ def check_suffix(path: str | Path, kind: Kind) -> str:
     return suffix
 
 
-def save_samples(samples: Samples, path: str | Path) -> Path:
-    """Samples as a .png grid (with class names where there are any), an .npz, or a folder of PNGs (path ends in /).
+def save_samples(samples: Samples, path: str | Path, medium: Medium | None = None) -> Path:
+    """Samples in the format that the path's ending names; where they are.
 
-    The .npz holds x uint8 (N, H, W, C), seeds int64 (N,) and, where there are any, labels int64 (N,) and classes.
+    Images: a .png grid (with class names where there are any), an .npz, or a folder of PNGs (path ends in /). The .npz
+    holds x uint8 (N, H, W, C), seeds int64 (N,) and, where there are any, labels int64 (N,) and classes.
+    Clips: a .gif or .webp in which they move, a .png of strips, or what noisette.data.motion.read reads back: .npz,
+    .json, .csv, or .bvh, in which several clips are files NAME-0.bvh, NAME-1.bvh, ...: then their pattern is returned.
+    A folder holds single .bvh files.
+
+    Args:
+        medium: what the samples are; images where none is given.
 
     Raises:
         UserError: see check_suffix, or the place cannot be written.
     """
-    suffix = check_suffix(path, "samples")
+    suffix, place = check_suffix(path, "samples", medium), Path(path)
+    if isinstance(medium, Motion):
+        return _save_clips(samples, place, suffix, medium)
     if suffix == FOLDER:
-        return _save_folder(samples, Path(path))
+        return _save_folder(samples, ((".png", png(figures.to_image(x))) for x in samples.x), place)
     if suffix == ".npz":
         arrays: dict[str, np.ndarray] = {"x": samples.x, "seeds": np.asarray(samples.seeds, np.int64)}
         if samples.labels is not None:
             arrays |= {"labels": np.asarray(samples.labels, np.int64), "classes": np.asarray(samples.classes, str)}
-        return _write(Path(path), _npz(**arrays))
-    return _write(Path(path), png(figures.grid(samples.x, class_names(samples))))
+        return _write(place, _npz(**arrays))
+    return _write(place, png(picture(samples)))
+
+
+def picture(samples: Samples, medium: Medium | None = None) -> Image.Image:
+    """All samples on one sheet, with class names where there are any: a grid of images, or strips of poses."""
+    if not isinstance(medium, Motion):
+        return figures.grid(samples.x, class_names(samples))
+    from noisette.views import skeletons
+
+    body = skeletons.Body.of(medium.skeleton)
+    scenes = skeletons.strips(samples.x, body, class_names(samples), fps=medium.fps)
+    columns = max(1, round(math.sqrt(len(scenes) / 3)))  # a strip is about three times as wide as high
+    return skeletons.sheet(scenes, columns).image()
+
+
+def _save_clips(samples: Samples, path: Path, suffix: str, medium: Motion) -> Path:
+    from noisette.data.motion.write import bvh, write
+    from noisette.views import skeletons
+
+    classes, skeleton = class_names(samples), medium.skeleton
+    if suffix == FOLDER:
+        return _save_folder(samples, ((".bvh", bvh(x, skeleton).encode()) for x in samples.x), path)
+    if suffix == ".png":
+        return _write(path, png(picture(samples, medium)))
+    if suffix in (".gif", ".webp"):
+        body = skeletons.Body.of(skeleton)
+        return _write(path, skeletons.film(samples.x, body, suffix[1:], fps=medium.fps, captions=classes))
+    written = write(path, samples.x, skeleton, classes, [f"seed {seed}" for seed in samples.seeds])
+    return path if written == [path] else path.with_stem(f"{path.stem}-*")
 
 
 def class_names(samples: Samples) -> list[str] | None:
@@ -89,29 +149,46 @@ def class_names(samples: Samples) -> list[str] | None:
     return [known[k] if 0 <= k < len(known) else ("any" if k < 0 else str(k)) for k in map(int, samples.labels)]
 
 
+def look_of(frames: Sequence[Frame], medium: Medium | None = None) -> figures.Look:
+    """How states on the way to or from noise are seen: images as they are, each clip by the camera that suits its
+    clean state, and all at one scale."""
+    if not isinstance(medium, Motion):
+        return figures.as_kept
+    from noisette.views import looks
+
+    clean, moving = min(frames, key=lambda frame: frame.t).x, medium
+    return lambda x: looks.pictures(x, moving, clean)
+
+
 def save_trajectory(
-    frames: Sequence[Frame], path: str | Path, count: int = figures.COLUMNS, samples: int | None = None
+    frames: Sequence[Frame],
+    path: str | Path,
+    count: int = figures.COLUMNS,
+    samples: int | None = None,
+    medium: Medium | None = None,
 ) -> Path:
     """Frames as a labelled strip (.png), an animation (.gif, .webp) or arrays (.npz).
 
-    The .npz holds every step: x uint8 (S, N, H, W, C), t float64 (S,), labels (S,) the steps' names and, where
-    there are any, signal (S,) and x0 (S, N, H, W, C), the model's estimate of the clean image made of each state.
+    The .npz holds every step: x (S, N, ...) as samples are kept, uint8 (S, N, H, W, C) or float32 (S, N, F, J, D),
+    t float64 (S,), labels (S,) the steps' names and, where there are any, signal (S,) and x0, the model's estimate of
+    the clean sample made of each state, shaped as x.
 
     Args:
         frames: in order; the first is the first column.
         path: its suffix chooses.
         count: columns of a strip, evenly chosen.
         samples: only the first that many samples; by default up to ROWS of them in a strip, all elsewhere.
+        medium: what the samples are; images where none is given.
 
     Raises:
         UserError: see check_suffix, or the place cannot be written.
     """
-    suffix = check_suffix(path, "trajectory")
+    suffix, look = check_suffix(path, "trajectory"), look_of(frames, medium)
     if suffix == ".png":
-        picture = figures.strip(frames, count=count, samples=ROWS if samples is None else samples)
-        return _write(Path(path), png(picture))
+        shown = figures.strip(frames, count=count, samples=ROWS if samples is None else samples, look=look)
+        return _write(Path(path), png(shown))
     if suffix != ".npz":
-        return _write(Path(path), figures.animation(frames, suffix[1:], samples=samples))
+        return _write(Path(path), figures.animation(frames, suffix[1:], samples=samples, look=look))
     stacked: dict[str, np.ndarray] = {
         "x": np.stack([f.x[:samples] for f in frames]),
         "t": np.asarray([f.t for f in frames], np.float64),
@@ -146,15 +223,15 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _save_folder(samples: Samples, path: Path) -> Path:
-    """One PNG a sample, at its own size, in a folder that appears when it is complete."""
+def _save_folder(samples: Samples, files: Iterable[tuple[str, bytes]], path: Path) -> Path:
+    """One file (its suffix, its content) a sample, in a folder that appears when it is complete."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        for k, (x, seed) in enumerate(zip(samples.x, samples.seeds, strict=True)):
+        for k, ((suffix, content), seed) in enumerate(zip(files, samples.seeds, strict=True)):
             label = "" if samples.labels is None else f"-label{int(samples.labels[k])}"
-            (temporary / f"{k:06d}-seed{seed}{label}.png").write_bytes(png(figures.to_image(x)))
+            (temporary / f"{k:06d}-seed{seed}{label}{suffix}").write_bytes(content)
         temporary.chmod(0o755)
         if path.is_dir():
             path.rmdir()  # empty, as check_suffix saw

@@ -1,7 +1,7 @@
 """Arrays of pixels -> pictures: labelled grids and strips, and animations. Pillow only, no torch.
 
 Small images are enlarged by whole numbers, each pixel a square: a blurred 28 x 28 digit hides what the model drew.
-Images are uint8 (N, H, W, C) with C = 1 (grey) or 3 (RGB).
+Images are uint8 (N, H, W, C) with C = 1 (grey) or 3 (RGB). Frames of clips need a Look, which makes images of them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Pixels = NDArray[np.uint8]
 """uint8 images, (N, H, W, C)."""
+
+Look = Callable[[NDArray[Any]], Pixels]
+"""Samples as they are kept -> what is seen of them, as many."""
 
 CELL = 64
 """Small images are enlarged until their longer side has at least this many pixels."""
@@ -169,6 +172,11 @@ def paired(frames: Sequence[Frame]) -> list[Frame]:
     return [replace(frame, x0=x0) for frame, x0 in zip(frames, estimates, strict=True)]
 
 
+def as_kept(x: Pixels) -> Pixels:
+    """The Look of images."""
+    return x
+
+
 def strip(
     frames: Sequence[Frame],
     *,
@@ -176,6 +184,7 @@ def strip(
     samples: int = 1,
     estimates: bool = False,
     scale: int | None = None,
+    look: Look = as_kept,
 ) -> Image.Image:
     """Steps from left to right, every image labelled with its step; one row for each sample.
 
@@ -188,18 +197,26 @@ def strip(
     if estimates:
         frames = paired(frames)
     chosen = [frames[i] for i in evenly(len(frames), count)]
+    states = [look(frame.x[:samples]) for frame in chosen]
+    guesses = [look((frame.x if frame.x0 is None else frame.x0)[:samples]) for frame in chosen] if estimates else []
     rows, captions = [], []
-    for k in range(min(samples, len(chosen[0].x))):
-        rows += [frame.x[k] for frame in chosen]
+    for k in range(len(states[0])):
+        rows += [x[k] for x in states]
         captions += [caption(frame) for frame in chosen]
         if estimates:
-            rows += [frame.x[k] if frame.x0 is None else frame.x0[k] for frame in chosen]
+            rows += [x0[k] for x0 in guesses]
             captions += [f"x0 at {frame.label}" for frame in chosen]
     return grid(np.stack(rows), captions, columns=len(chosen), scale=scale)
 
 
 def animation(
-    frames: Sequence[Frame], kind: str, *, samples: int | None = None, labelled: bool = True, scale: int | None = None
+    frames: Sequence[Frame],
+    kind: str,
+    *,
+    samples: int | None = None,
+    labelled: bool = True,
+    scale: int | None = None,
+    look: Look = as_kept,
 ) -> bytes:
     """The frames as a looping animation; the first frame is held for a moment, the last for a second and a half.
 
@@ -211,7 +228,7 @@ def animation(
     """
     chosen = [frames[i] for i in evenly(len(frames), MOST_FRAMES)]
     pictures = [
-        grid(frame.x[:samples], scale=scale, title=caption(frame).replace("\n", ", ") if labelled else "")
+        grid(look(frame.x[:samples]), scale=scale, title=caption(frame).replace("\n", ", ") if labelled else "")
         for frame in chosen
     ]
     durations = [STEP_MS] * len(pictures)

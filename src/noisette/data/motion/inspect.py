@@ -23,11 +23,12 @@ def statistics(data: MotionData) -> dict[str, Any]:
     """What a preflight has to say about loaded clips, JSON-able.
 
     count, takes, frames, joints, dims, fps, seconds (of all takes, None where the rate is not known), unit, bytes,
-    classes, per_class, largest_share, unreadable, ignored, cleaning, short, train, held_out, exact_duplicates (takes
-    that begin like an earlier one), still (clips in which hardly anything moves), size (of a body: the median over
-    clips of the largest extent of the first pose), speed (mean over joints and frames, units a second, or a frame),
-    reach (median distance between a clip's first and last root), jitter (how much bones change their length within a
-    clip: the mean over bones of standard deviation / mean; None without bones).
+    classes, per_class, largest_share, unreadable, ignored, cleaning, short, train, held_out, split (by what, and which
+    subjects are held out), exact_duplicates (takes that begin like an earlier one), still (clips in which hardly
+    anything moves), size (of a body: the median over clips of the largest extent of the first pose), speed (mean over
+    joints and frames, units a second, or a frame), reach (median distance between a clip's first and last root),
+    jitter (how much bones change their length within a clip: the mean over bones of standard deviation / mean; None
+    without bones).
     """
     rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).astype(np.int64))
     x = data.x[rows].astype(np.float64)
@@ -58,6 +59,7 @@ def statistics(data: MotionData) -> dict[str, Any]:
         "short": dict(info["short"]),
         "train": len(data.train),
         "held_out": len(data.held_out),
+        "split": dict(info["split"]),
         "exact_duplicates": copies,
         "still": int((moved < STILL * size).sum()),
         "looked_at": len(rows),

@@ -10,7 +10,8 @@ import functools
 from collections.abc import Callable, Sequence
 
 from noisette.errors import UserError, nearest
-from noisette.views import commands
+from noisette.experiment.config import Config
+from noisette.views import commands, words
 from noisette.views.explained import between, compared, exhibit, levels, ways
 from noisette.views.explained.exhibit import Asked, Bench, Explanation, NotConcerned, save
 from noisette.views.material import Material
@@ -31,17 +32,30 @@ def _by_steps(maker: Maker) -> Maker:
     return made
 
 
+def _of_its_medium(maker: Maker) -> Maker:
+    """A maker that speaks of clips where the run learned motion."""
+
+    @functools.wraps(maker)
+    def made(bench: Bench) -> Explanation:
+        return maker(bench).reworded(lambda text: words.spoken(text, bench.run.config))
+
+    return made
+
+
 EXPLANATIONS: dict[str, Maker] = {
-    "loss": _by_steps(levels.loss),
-    "schedule": _by_steps(levels.schedule),
-    "forward": _by_steps(ways.forward),
-    "reverse": _by_steps(ways.reverse),
-    "checkpoints": compared.checkpoints,
-    "interpolation": between.interpolation,
-    "samplers": _by_steps(compared.samplers),
-    "weights": compared.weights,
-    "guidance": _by_steps(compared.guidance),
-    "neighbours": between.neighbours,
+    key: _of_its_medium(maker)
+    for key, maker in {
+        "loss": _by_steps(levels.loss),
+        "schedule": _by_steps(levels.schedule),
+        "forward": _by_steps(ways.forward),
+        "reverse": _by_steps(ways.reverse),
+        "checkpoints": compared.checkpoints,
+        "interpolation": between.interpolation,
+        "samplers": _by_steps(compared.samplers),
+        "weights": compared.weights,
+        "guidance": _by_steps(compared.guidance),
+        "neighbours": between.neighbours,
+    }.items()
 }
 
 
@@ -53,19 +67,22 @@ def chosen(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(names)) or list(EXPLANATIONS)
 
 
-def title(key: str) -> str:
-    return (EXPLANATIONS[key].__doc__ or key).split(".")[0]
+def title(key: str, config: Config | None = None) -> str:
+    """What an explanation is called; config: of the run, which may be one of motion."""
+    said = (EXPLANATIONS[key].__doc__ or key).split(".")[0]
+    return said if config is None else words.spoken(said, config)
 
 
 def section(key: str) -> Callable[[Material], Section | None]:
     """The maker of a report's section from an explanation; None for a run that it does not concern."""
 
     def made(material: Material) -> Section | None:
+        bench = Bench(material)
         try:
-            found = EXPLANATIONS[key](Bench(material))
+            found = EXPLANATIONS[key](bench)
         except NotConcerned:
             return None
-        return exhibit.section(found, key, title(key), commands.explain(material.run.path, key))
+        return exhibit.section(found, key, title(key, bench.run.config), commands.explain(material.run.path, key))
 
     made.__name__, made.__doc__ = key, EXPLANATIONS[key].__doc__
     return made

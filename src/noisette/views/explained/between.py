@@ -54,7 +54,7 @@ def interpolation(bench: Bench) -> Explanation:
         ways.append(_Way(name, path, smooth, interpolate.sharpest(*common, path, features) if close else None))
     slerp, lerp = ways[:2]
     verdict = _verdict(slerp)
-    text = [_meaning(slerp), _why_not(slerp.path, lerp.path)]
+    text = [_meaning(slerp, bench.moves), _why_not(slerp.path, lerp.path, bench.moves)]
     if len(ways) == 3:
         text.append(f"Without a class, {_largest(ways[2])}.")
     shown = [
@@ -76,7 +76,7 @@ def interpolation(bench: Bench) -> Explanation:
         "",
         f"Between the noises of seeds {between[0]} and {between[1]}",
         [f"{share:.2g}" for share in slerp.path.share],
-        [Row(way.name, way.path.x) for way in ways],
+        [Row(way.name, bench.seen(way.path.x, slerp.path.x)) for way in ways],
         f"From the noise of seed {between[0]} (0) to that of seed {between[1]} (1), by {words.way(vars(used))}, "
         f"without noise of its own. Steps are measured in {measured}.",
     )
@@ -98,7 +98,7 @@ def _largest(way: _Way) -> str:
     return f"the largest step, {where}, is {way.smooth.unevenness:.1f} times the mean step"
 
 
-def _meaning(way: _Way) -> str:
+def _meaning(way: _Way, moves: bool = False) -> str:
     """What that says of the space that the model has learned."""
     detour = (
         f"the whole way is {way.smooth.detour:.1f} times as long as the straight line from its first picture to its "
@@ -110,22 +110,39 @@ def _meaning(way: _Way) -> str:
             f"they show, as at the border between two kinds ({detour})."
         )
     middle, ends = way.path.x[len(way.path.x) // 2], way.path.x[[0, -1]].astype(float)
-    whole = max((_detail(ends[0]) + _detail(ends[1])) / 2, 1e-9)
-    own, faded = _detail(middle) / whole, _detail(ends.mean(0)) / whole
-    text = f"Near noises give near pictures ({detour}). The one half way has {own:.2f} times the detail of the two ends"
+    detail, would, times = (_speed, "move", "times as fast") if moves else (_detail, "have", "times")
+    whole = max((detail(ends[0]) + detail(ends[1])) / 2, 1e-9)
+    own, faded = detail(middle) / whole, detail(ends.mean(0)) / whole
+    text = f"Near noises give near pictures ({detour}). The one half way "
+    text += f"moves {own:.2f} times as fast as" if moves else f"has {own:.2f} times the detail of"
+    text += " the two ends"
     if own > faded + 0.05:
-        return f"{text}; these laid over each other would have {faded:.2f} times: it is a picture of its own, no blend."
-    return f"{text}, and these laid over each other would have {faded:.2f} times: by that it could be a blend of them."
+        return (
+            f"{text}; these laid over each other would {would} {faded:.2f} {times}: it is a picture of its own, no "
+            "blend."
+        )
+    return (
+        f"{text}, and these laid over each other would {would} {faded:.2f} {times}: by that it could be a blend of "
+        "them."
+    )
 
 
-def _why_not(slerp: Path, lerp: Path) -> str:
+def _why_not(slerp: Path, lerp: Path, moves: bool = False) -> str:
     middle = len(slerp.share) // 2
-    contrast = float(lerp.x[middle].std()) / max(float(slerp.x[middle].std()), 1e-9)
-    detail = _detail(lerp.x[middle]) / max(_detail(slerp.x[middle]), 1e-9)
+    straight, round_ = lerp.x[middle], slerp.x[middle]
+    if moves:
+        speed = _speed(straight) / max(_speed(round_), 1e-9)
+        there = f"there its clip moves {speed:.2f} times as fast as that"
+    else:
+        contrast = float(straight.std()) / max(float(round_.std()), 1e-9)
+        detail = _detail(straight) / max(_detail(round_), 1e-9)
+        there = (
+            f"there its picture has {contrast:.2f} times the contrast and {detail:.2f} times the detail (mean step "
+            "from pixel to pixel) of that"
+        )
     return (
         f"Why not in a straight line (lerp): half way, the noise is only {lerp.norm[middle]:.2f} of its length (1/√2 "
-        "for two independent ones), which is not what the model was trained to begin with; there its picture has "
-        f"{contrast:.2f} times the contrast and {detail:.2f} times the detail (mean step from pixel to pixel) of that "
+        f"for two independent ones), which is not what the model was trained to begin with; {there} "
         f"on the great circle (slerp), whose noise stays at {slerp.norm[middle]:.2f}."
     )
 
@@ -134,6 +151,11 @@ def _detail(picture: np.ndarray) -> float:
     """The mean step from pixel to pixel, (H, W, C)."""
     x = picture.astype(float)
     return float(abs(x[1:] - x[:-1]).mean() + abs(x[:, 1:] - x[:, :-1]).mean())
+
+
+def _speed(clip: np.ndarray) -> float:
+    """The mean step of a coordinate from frame to frame, (F, J, D)."""
+    return float(abs(np.diff(clip.astype(float), axis=0)).mean())
 
 
 def neighbours(bench: Bench) -> Explanation:
@@ -147,18 +169,20 @@ def neighbours(bench: Bench) -> Explanation:
         f"The nearest training picture of a sample is {np.median(found.ratio):.2f} times as far away as the second "
         f"nearest (the median of {len(found.ratio)}; {found.ratio.min():.2f} for the sample most like a copy)."
     )
+    by, told = ("pixels", "pixel by pixel") if not bench.moves else ("poses", "joint by joint")
     text = [
-        "The samples that are most like copies, and below each the training picture nearest to it, pixel by pixel. The "
+        f"The samples that are most like copies, and below each the training picture nearest to it, {told}. The "
         "number is its distance over that of the second nearest: near 0 where one picture was copied, near 1 where "
         f"the sample lies between many. {words.many(found.known)} training pictures were looked through."
     ]
     labels = [f"{found.ratio[k]:.2f}" for k in order]
-    rows = [Row("sample", drawn.x[order]), Row("nearest, by pixels", found.x[order])]
+    x = drawn.x[order]
+    rows = [Row("sample", bench.seen(x)), Row(f"nearest, by {by}", bench.seen(found.x[order], x))]
     if bench.judge is not None:
-        rows.append(Row("nearest, by features", alike(drawn.x[order], bench.judge)))
+        rows.append(Row("nearest, by features", bench.seen(alike(x, bench.judge), x)))
         text.append(
             "The last row is nearest in the features of a classifier of these pictures: it goes by what is shown, not "
-            "by where its pixels lie."
+            f"by where its {'joints are' if bench.moves else 'pixels lie'}."
         )
     board = Board("", "A sample and its nearest training picture", labels, rows)
     return Explanation(found.words or lead, [*([lead] if found.words else []), *text], boards=[board])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from noisette.data.medium import Stored
 from noisette.errors import UserError
 from noisette.views.curves import Rows, series
 from noisette.views.explained.exhibit import Bench, Board, Explanation, NotConcerned, Row
@@ -14,6 +15,9 @@ MOST_CHECKPOINTS = 6
 MOST_CLASSES = 10
 STILL = 8.0
 """Grey levels: pictures that change by less between two checkpoints look the same."""
+
+STILL_SHARE = 0.1
+"""The same of clips, as a share of the distance from one clip to another."""
 
 STILL_RATE = 0.02
 """A learning rate below this share of its largest value moves the weights hardly any more."""
@@ -38,15 +42,22 @@ def checkpoints(bench: Bench) -> Explanation:
     rows = compare.checkpoints(noises, steps, bench.newest(len(noises.seeds)))
     moved = [float(row.off.mean()) for row in rows if row.off is not None]
     finding = (
-        f"From {rows[-2].label} to {rows[-1].label} the pictures still change by {moved[-1]:.0f} of 255 grey levels "
+        f"From {rows[-2].label} to {rows[-1].label} the pictures still change by {bench.away(moved[-1])} "
         f"(root mean square)"
     )
     if len(moved) > 1:
-        finding += f"; between the first two checkpoints it was {moved[0]:.0f}"
-    finding += ". They have settled." if moved[-1] < STILL else ". They had not settled when training ended."
-    board = Board("", "A sample", bench.columns(noises), [Row(row.label, row.x) for row in rows])
+        finding += f"; between the first two checkpoints it was {bench.number(moved[0])}"
+    still = STILL_SHARE * _apart(rows[-1].x) if bench.moves else STILL
+    finding += ". They have settled." if moved[-1] < still else ". They had not settled when training ended."
+    shown = [Row(row.label, bench.seen(row.x, rows[-1].x)) for row in rows]
+    board = Board("", "A sample", bench.columns(noises), shown)
     text = ["Every row starts from the same noise, with the averaged (EMA) weights of that checkpoint."]
     return Explanation(finding, text, boards=[board])
+
+
+def _apart(x: Stored) -> float:
+    """Root mean square difference of neighbouring samples."""
+    return float(np.sqrt(((x[1:].astype(np.float64) - x[:-1]) ** 2).mean()))
 
 
 def weights(bench: Bench) -> Explanation:
@@ -57,7 +68,7 @@ def weights(bench: Bench) -> Explanation:
     noises = bench.noises()
     ema, raw = compare.weights(noises, bench.newest(len(noises.seeds)))
     off = 0.0 if raw.off is None else float(raw.off.mean())
-    finding = f"The pictures of the two differ by {off:.0f} of 255 grey levels (root mean square)."
+    finding = f"The pictures of the two differ by {bench.away(off)} (root mean square)."
     text = [
         "The averaged (EMA) weights above, those of the last step of training below, from the same noise."
         + _stood_still(bench.material.rows)
@@ -71,7 +82,8 @@ def weights(bench: Bench) -> Explanation:
         finding = f"{_better(*levels.pictures_losses(models, judge, data, told=bench.told))} {finding}"
     except UserError as error:
         missing = f"Their losses were not measured: {error}."
-    board = Board("", "A sample", bench.columns(noises), [Row(row.label, row.x) for row in (ema, raw)])
+    shown = [Row(row.label, bench.seen(row.x, ema.x)) for row in (ema, raw)]
+    board = Board("", "A sample", bench.columns(noises), shown)
     return Explanation(finding, text, boards=[board], missing=missing)
 
 
@@ -109,10 +121,12 @@ def samplers(bench: Bench) -> Explanation:
     rows, limit = compare.samplers(noises, model, calls)
     away = {row.label: float(row.off.mean()) for row in rows if row.off is not None}
     best = min(away, key=lambda name: away[name])
-    said = ", ".join(f"{name} {value:.1f}" for name, value in sorted(away.items(), key=lambda pair: pair[1]))
+    said = ", ".join(
+        f"{name} {bench.number(value, 1)}" for name, value in sorted(away.items(), key=lambda pair: pair[1])
+    )
     finding = (
         f"With {calls} network calls, {best} comes nearest to the exact solution of the sampling equation: its "
-        f"pictures are {away[best]:.1f} of 255 grey levels away (all of them: {said})."
+        f"pictures are {bench.away(away[best], 1)} away (all of them: {said})."
     )
     text = [
         "All start from the same noise and walk the same grid of times. The deterministic samplers walk to the same "
@@ -120,7 +134,7 @@ def samplers(bench: Bench) -> Explanation:
         f"({limit.settings.sampler} with {limit.calls} calls). ddpm adds fresh noise on its way and so ends elsewhere: "
         "it cannot be held against them picture by picture."
     ]
-    every = [Row(f"{row.label}\n{row.calls} calls", row.x) for row in (*rows, limit)]
+    every = [Row(f"{row.label}\n{row.calls} calls", bench.seen(row.x, limit.x)) for row in (*rows, limit)]
     return Explanation(finding, text, boards=[Board("", "A sample", bench.columns(noises), every)])
 
 
@@ -144,11 +158,12 @@ def guidance(bench: Bench) -> Explanation:
     rows = compare.guidance(noises, bench.material.model)
     plain, strong = rows[1], rows[-1]
     apart = [float(row.x.astype(np.float64).std(axis=0).mean()) for row in (plain, strong)]
-    hard = [float(((row.x < EXTREME) | (row.x > 255 - EXTREME)).mean()) for row in (plain, strong)]
-    finding = (
-        f"From guidance {plain.label} to {strong.label} the classes move from {apart[0]:.0f} to {apart[1]:.0f} grey "
-        "levels apart (standard deviation of a pixel over them)"
-    )
+    if bench.moves:
+        measured = f"{bench.number(apart[0])} to {bench.away(apart[1])} apart (standard deviation of a coordinate"
+    else:
+        measured = f"{apart[0]:.0f} to {apart[1]:.0f} grey levels apart (standard deviation of a pixel"
+    finding = f"From guidance {plain.label} to {strong.label} the classes move from {measured} over them)"
+    hard = [0.0 if bench.moves else _saturated(row.x) for row in (plain, strong)]
     if hard[1] > hard[0] + 0.01:
         finding += f", and the share of black and white pixels grows from {percent(hard[0])} to {percent(hard[1])}"
     chosen = bench.run.config.sample.guidance
@@ -157,5 +172,10 @@ def guidance(bench: Bench) -> Explanation:
         f"conditional model, above 1 what sets a class apart is exaggerated. The run's own setting is {chosen:g}."
     ]
     finding += "."
-    board = Board("", "A sample", names, [Row(f"guidance {row.label}", row.x) for row in rows])
+    board = Board("", "A sample", names, [Row(f"guidance {row.label}", bench.seen(row.x, plain.x)) for row in rows])
     return Explanation(finding, text, boards=[board])
+
+
+def _saturated(x: Stored) -> float:
+    """The share of black and white pixels."""
+    return float(((x < EXTREME) | (x > 255 - EXTREME)).mean())

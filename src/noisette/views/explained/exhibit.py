@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from noisette.data.medium import Medium, Motion, Stored
 from noisette.errors import UserError
 from noisette.experiment.files import atomic, write_text
 from noisette.views import curves, export, figures
@@ -100,11 +101,12 @@ class Chart:
 
 
 @dataclass(frozen=True)
-class Motion:
-    """A way through time, to be seen as an animation."""
+class Course:
+    """A way through time, to be seen as an animation; look: what is seen of each moment."""
 
     name: str
     frames: Sequence[Frame]
+    look: figures.Look = figures.as_kept
 
 
 @dataclass
@@ -115,10 +117,30 @@ class Explanation:
     text: list[str] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
     boards: list[Board] = field(default_factory=list)
-    motions: list[Motion] = field(default_factory=list)
+    courses: list[Course] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     caption: str = ""
     missing: str = ""
+
+    def reworded(self, say: Callable[[str], str]) -> Explanation:
+        """The same in other words."""
+        return replace(
+            self,
+            finding=say(self.finding),
+            text=[say(part) for part in self.text],
+            charts=[replace(c, alt=say(c.alt), title=say(c.title)) for c in self.charts],
+            boards=[
+                replace(
+                    board,
+                    what=say(board.what),
+                    caption=say(board.caption),
+                    rows=[replace(row, name=say(row.name)) for row in board.rows],
+                )
+                for board in self.boards
+            ],
+            caption=say(self.caption),
+            missing=say(self.missing),
+        )
 
 
 class Bench:
@@ -128,6 +150,32 @@ class Bench:
         self.material, self.run, self.asked = material, material.run, asked or Asked()
         if self.asked.count < 2 or self.asked.count > 64:
             raise UserError(f"--count must lie in 2..64, got {self.asked.count}")
+
+    @property
+    def moves(self) -> bool:
+        """Whether the run learned motion."""
+        return self.run.config.data.medium == Motion.name
+
+    @property
+    def medium(self) -> Medium:
+        return self.run.shape.medium
+
+    def seen(self, x: Stored, like: Stored | None = None) -> Pixels:
+        """Samples as pictures; `like` as in noisette.views.looks.pictures."""
+        from noisette.views import looks
+
+        return looks.pictures(x, self.medium, like)
+
+    def number(self, value: float, digits: int = 0) -> str:
+        """A difference of samples: grey levels with so many digits, or two digits of what clips are measured in."""
+        return f"{value:.2g}" if self.moves else f"{value:.{digits}f}"
+
+    def away(self, value: float, digits: int = 0) -> str:
+        """The same with its unit."""
+        unit = "of 255 grey levels"
+        if isinstance(self.medium, Motion):
+            unit = self.medium.skeleton.unit or "units of the data"
+        return f"{self.number(value, digits)} {unit}"
 
     @property
     def told(self) -> bool:
@@ -170,7 +218,7 @@ class Bench:
         classes = asked.classes or None
         return generate(self.run, n, seed=asked.seed, classes=classes, frames=frames, steps=asked.steps)
 
-    def newest(self, count: int) -> Pixels | None:
+    def newest(self, count: int) -> Stored | None:
         """What the newest averaged weights make of the first noises, where the report has drawn them anyway."""
         return self.samples.x[:count] if self.asked == Asked() else None
 
@@ -186,12 +234,16 @@ class Bench:
         return judge if judge.kept is not None and judge.reads_well else None
 
     @cached_property
-    def features(self) -> tuple[Callable[[Pixels], NDArray[np.float64]], str]:
-        """(images -> numbers whose distances say how alike two of them look, what those are)."""
+    def features(self) -> tuple[Callable[[Stored], NDArray[np.float64]], str]:
+        """(samples -> numbers whose distances say how alike two of them look, what those are)."""
+        from noisette.metrics import motion
         from noisette.metrics.features import Pixels as Axes
 
         if self.judge is not None:
             return self.judge.extractor, "the features of a classifier of these pictures"
+        if isinstance(self.medium, Motion):
+            root = self.medium.skeleton.root
+            return lambda x: motion.comparable(x, root).reshape(len(x), -1), "the distances of their joints"
         try:
             data = self.material.images
             return Axes(data.x[data.train[:REFERENCE]]), "the principal components of the training pictures"
@@ -262,9 +314,9 @@ def save(explanation: Explanation, key: str, folder: Path) -> list[Path]:
                 _write(place(chart.name, ".png"), file.getvalue())
         for board in explanation.boards:
             _write(place(board.name, ".png"), export.png(_drawn(board)))
-        for motion in explanation.motions:
+        for course in explanation.courses:
             for kind in ("gif", "webp"):
-                _write(place(motion.name, f".{kind}"), figures.animation(motion.frames, kind))
+                _write(place(course.name, f".{kind}"), figures.animation(course.frames, kind, look=course.look))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}): choose another --out") from None
     return written

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from noisette.views import figures
-from noisette.views.explained.exhibit import Bench, Board, Explanation, Motion, Row
+from noisette.views import export, figures
+from noisette.views.explained.exhibit import Bench, Board, Course, Explanation, Row
 from noisette.views.figures import percent
 from noisette.views.material import SHOWN_WAYS
 
@@ -27,14 +27,16 @@ def forward(bench: Bench) -> Explanation:
 
     data, schedule, seed = bench.material.images, bench.material.schedule, bench.asked.seed
     rows = explain.rows(data, SHOWN_WAYS, bench.asked.classes)
-    frames = explain.forward(data.x[rows], bench.run.shape.medium, schedule, figures.COLUMNS - 1, seed)
-    many = explain.forward(data.x[rows], bench.run.shape.medium, schedule, MOVING, seed)
+    frames = explain.forward(data.x[rows], bench.medium, schedule, figures.COLUMNS - 1, seed)
+    many = explain.forward(data.x[rows], bench.medium, schedule, MOVING, seed)
+    look = export.look_of(frames, bench.medium)
+    shown = [look(frame.x) for frame in frames]
     names = ["" if data.labels is None else f"Training picture: {data.classes[int(data.labels[row])]}" for row in rows]
     board = Board(
         "",
         "A training picture on its way to noise",
         [_label(frame) for frame in frames],
-        [Row(name or f"Training picture {k + 1}", np.stack([f.x[k] for f in frames])) for k, name in enumerate(names)],
+        [Row(name or f"Training picture {k + 1}", np.stack([x[k] for x in shown])) for k, name in enumerate(names)],
         "The remaining signal is √α̅, the share of the amplitude that is still the picture.",
         wraps=True,
     )
@@ -47,15 +49,17 @@ def forward(bench: Bench) -> Explanation:
         "Pictures from the training data, with more and more of the same noise: the way that the model walks back. "
         "Under them, the step and the remaining signal."
     ]
-    return Explanation(finding, text, boards=[board], motions=[Motion("", many)])
+    return Explanation(finding, text, boards=[board], courses=[Course("", many, look)])
 
 
 def reverse(bench: Bench) -> Explanation:
     """From noise to picture. Some of the samples on their way."""
     frames = figures.paired(bench.ways)
     chosen = [frames[i] for i in figures.evenly(len(frames), figures.COLUMNS)]
-    x = [np.stack([frame.x[k] for frame in chosen]) for k in range(len(chosen[0].x))]
-    x0 = [np.stack([frame.x0[k] for frame in chosen if frame.x0 is not None]) for k in range(len(x))]
+    look = export.look_of(frames, bench.medium)
+    states, guesses = [look(f.x) for f in chosen], [look(f.x0) for f in chosen if f.x0 is not None]
+    x = [np.stack([shown[k] for shown in states]) for k in range(len(chosen[0].x))]
+    x0 = [np.stack([shown[k] for shown in guesses]) for k in range(len(x))]
     names = [f"Seed {bench.asked.seed + k}" for k in range(len(x))]
     board = Board(
         "",
@@ -65,17 +69,18 @@ def reverse(bench: Bench) -> Explanation:
         "The command also writes both ways as animations.",
         wraps=True,
     )
+    first = "a rough mean" if bench.moves else "a blurred guess"
     text = [
         "Above, the state x at each step, from pure noise to the sample. Below it, what the model takes the clean "
-        "picture to be at that moment (its estimate of x0): a blurred guess at first, then more and more certain. "
+        f"picture to be at that moment (its estimate of x0): {first} at first, then more and more certain. "
         "Under them, the step and the share of the amplitude that is signal."
     ]
     estimates = [replace(frame, x=frame.x0) for frame in frames if frame.x0 is not None]
-    motions = [Motion("", frames), Motion("estimate", estimates)]
-    return Explanation(_settled(frames), text, boards=[board], motions=motions)
+    courses = [Course("", frames, look), Course("estimate", estimates, look)]
+    return Explanation(_settled(frames, bench), text, boards=[board], courses=courses)
 
 
-def _settled(frames: list[Frame]) -> str:
+def _settled(frames: list[Frame], bench: Bench) -> str:
     """From which step on the estimate of x0 is near the sample that it becomes."""
     estimates = np.stack([frame.x0 for frame in frames if frame.x0 is not None]).astype(np.float64)
     off = np.sqrt(((estimates - estimates[-1]) ** 2).reshape(len(estimates), -1).mean(1))
@@ -84,7 +89,7 @@ def _settled(frames: list[Frame]) -> str:
     half, near = (frames[int(np.flatnonzero(off > share * off[0])[-1]) + 1].label for share in SETTLED)
     return (
         f"The model's guess of the picture is half way to the sample at {half}, and within a tenth of the way at "
-        f"{near} (its first guess, from noise alone, is {off[0]:.0f} of 255 grey levels away)."
+        f"{near} (its first guess, from noise alone, is {bench.away(float(off[0]))} away)."
     )
 
 
