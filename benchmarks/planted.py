@@ -5,9 +5,9 @@
 A training of the same setting with the same seed is the same training, so that two names for it would differ in nothing
 at all. So every training here has a seed of its own: 2 x repeats x seeds of one setting, and repeats x seeds of one
 that learns at a hundredth of its rate. Each repetition is a study by the package's own findings: `seeds` trainings
-called "a" against as many others called "b", which are alike, and against as many of the slow one. It prints in how many
-studies of two equal settings a difference is claimed in any number, of the quality or of the time (2 of 20 may), and in
-how many studies the slow one is found to be worse. What was interrupted goes on.
+called "a" against as many others called "b", which are alike, and against as many of the slow one. It prints in how
+many studies of two equal settings a difference is claimed in any number, of the quality or of the time (2 of 20 may),
+and in how many studies the slow one is found to be worse. What was interrupted goes on.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import noisette
 from command import ends_in_one_line, parser, positive
 
+import noisette
 from noisette.errors import UserError
 from noisette.experiment.config import OptimConfig
 from noisette.experiment.files import write_json

@@ -1,6 +1,6 @@
 """What planted.py counts: the differences that a study claims between trainings that lie before it."""
 
-import digit_toys  # noqa: F401  (says where the scripts lie)
+import digit_toys
 import numpy as np
 
 import planted  # isort: skip
