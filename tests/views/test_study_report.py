@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pages import Page, self_contained
 from study_folders import STUDY, study_folder
+from study_results import made as several
 from study_results import result as made
 
 import noisette
@@ -19,7 +20,10 @@ from noisette.experiment.runs import Run
 from noisette.experiment.studies import parse
 from noisette.tasks import study as engine
 from noisette.views import study as view
+from noisette.views.study import curves
+from noisette.views.study.claims import claims
 from noisette.views.study.table import lines
+from noisette.views.study.units import units
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +166,9 @@ def test_a_study_is_opened_by_its_path_in_any_form(whole: Folder, tmp_path: Path
 def test_another_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not the folder of a study"):
         view.report(tmp_path)
+
+
+def test_memory_is_drawn_in_mebibytes() -> None:
+    found = units(several({"a": [600 * 2**20, 640 * 2**20], "b": [300 * 2**20, 310 * 2**20]}, "memory"))
+    (figure,) = curves.dots(found, claims(found, ("memory",)), ("memory",), "")
+    assert "memory at the peak in MiB" in str(figure.parts[0]) and "00,000" not in str(figure.parts[0])

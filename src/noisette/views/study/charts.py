@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +91,11 @@ class Row:
     high: float | None
     seeds: Sequence[float]
     which: int
+
+    def over(self, size: float) -> Row:
+        """The same in another unit, of this size."""
+        low, high = (None if v is None else v / size for v in (self.low, self.high))
+        return replace(self, value=self.value / size, low=low, high=high, seeds=[v / size for v in self.seeds])
 
 
 def rows(found: Sequence[Row], x: str, percent: bool = False) -> Figure:

@@ -174,8 +174,9 @@ def dots(found: Sequence[Unit], made: Claims, keys: Sequence[str], command: str)
         ]
         if len(rows) < 2 or key in made.apart:
             continue
-        name, way = of.about(key)[0], of.better(key)
-        chart = charts.rows(rows, f"{name}, {way}" if way else name, percent=of.is_share(key))
+        (name, unit, _), way = of.about(key), of.better(key)
+        size, axis = (2**20, f"{name} in MiB") if unit == "bytes" else (1, name)
+        chart = charts.rows([r.over(size) for r in rows], f"{axis}, {way}" if way else axis, of.is_share(key))
         said = "; ".join(f"{r.name} {of.text(key, r.value, r.low, r.high)}" for r in rows)
         drawings += drawing(chart, f"dots-{key}", f"{capital(name)}: {said}.", capital(name))
     caption = "Large dots are means over seeds, lines their 95 % intervals; each small dot is one training."

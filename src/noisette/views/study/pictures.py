@@ -19,7 +19,7 @@ from noisette.views.study.units import Unit
 SEEN = 8
 """Samples of each setting, and pictures of each path."""
 
-MOST = 24
+MOST = 48
 SIDE = 72
 """Settings that are shown, and CSS pixels of a picture."""
 
@@ -84,7 +84,10 @@ def _rows(
     heads: list[tuple[str, ...]] = []
     rows: dict[str, list[Picture | None]] = {}
     failed = []
-    for unit in [unit for unit in found if unit.finished][:MOST]:
+    finished = [unit for unit in found if unit.finished]
+    if len(finished) > MOST:
+        failed.append(f"The first {MOST} of {len(finished)} settings are shown.")
+    for unit in finished[:MOST]:
         try:
             x, labels = draw(unit, Run.open(unit.finished[0].run))
         except UserError as error:
