@@ -1,4 +1,4 @@
-"""The report of a run of motion: clips that move, real ones beside them, what was measured of them; in words of clips."""
+"""The report of a run of motion: clips that move, real ones beside them, what was measured, in words of clips."""
 
 from __future__ import annotations
 

@@ -13,11 +13,7 @@ from typing import Any
 from markupsafe import escape
 
 from noisette.data import sources
-<<<<<<< HEAD
-from noisette.data.medium import Motion
-=======
 from noisette.data.motion import procedural
->>>>>>> df0994be8ca585e032ea94d287e7c03eb1ddc80a
 from noisette.errors import UserError
 from noisette.experiment.config import Config
 from noisette.experiment.runs import Run
@@ -91,20 +87,12 @@ def data_at_hand(run: Run, folder: Path) -> Iterator[None]:
 
 
 def _files(config: Config) -> Iterable[Path]:
-<<<<<<< HEAD
-    """The file or folder that a source is, and files beside it that belong to it; nothing for one known by name."""
-    source = config.data.source
-    if config.data.medium == Motion.name:
-        named = [Path(name).expanduser().absolute() for name in (source, config.motion.skeleton) if name]
-        return {path for path in named if path.exists()}
-=======
     """The file or folder that a source is, and files that belong to it; nothing for one known by name."""
     source = config.data.source
     if config.data.medium == "motion":
         given = [name for name in (source, config.motion.skeleton) if name and name != procedural.NAME]
         found = (Path(name).expanduser().absolute() for name in given)
         return [path for path in found if path.exists()]
->>>>>>> df0994be8ca585e032ea94d287e7c03eb1ddc80a
     try:
         kind = sources.find(source)
         if kind.named or source.startswith("hf:"):
