@@ -27,11 +27,11 @@ def made(folder: Path, limit: int = 60, measured: bool = True, **settings: Any) 
 
     tree = merge(SETTINGS, {"data.limit": limit, "data.medium": "motion"})
     tree = merge(tree, {k.replace("__", "."): v for k, v in settings.items()})
-    draft = build.resolve(_any_shape(), None, tree)
+    draft = build.resolve(_any_shape(), "motion", tree)
     data = build.loaded(draft)
     facts = medium.facts(data)
     shape = Shape.of(facts)
-    config = build.resolve(shape, None, tree)
+    config = build.resolve(shape, "motion", tree)
     meta = {"state": "finished", "seconds": 60.0, "images": 160, "steps": 20, "images_per_second": 2.7}
     run = Run.create(folder / "moving", config, facts, meta)
     for step in range(1, 21):
