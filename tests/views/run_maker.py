@@ -43,9 +43,7 @@ def maker(folder: Path) -> Callable[..., Run]:
                 Image.fromarray(noisy(size, size, channels, seed=10 * k + i)).save(source / kind / f"{i}.png")
         config = Config().changed({"data.source": str(source), "train.precision": "fp32", **SMALL})
         config = config.changed(settings or {})
-        from noisette.data import load
-
-        data = load(build.data_spec(config))
+        data = build.loaded(config)
         info: dict[str, Any] = {
             **data.info,
             "fingerprint": data.fingerprint,

@@ -146,7 +146,9 @@ def timing(material: Material) -> Section:
     ):
         if isinstance(meta.get(key), dict):
             tables.append(Table(_flat(meta[key]), title, folded=True))
-    drawings = drawing(curves.speed(material.rows), "speed", "Curve of images a second over steps.", "Speed")
+    label = words.spoken("images a second", material.config)
+    curve = curves.speed(material.rows, label)
+    drawings = drawing(curve, "speed", f"Curve of {label} over steps.", "Speed")
     if not (tables or drawings):
         raise UserError("nothing has been timed yet")
     shown = [curve_figure(drawings, commands.report(material.run.path))] if drawings else []

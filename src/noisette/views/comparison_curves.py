@@ -35,6 +35,7 @@ def loss_kind(material: Material, training: bool) -> Kind:
 
 def curves_section(materials: Sequence[Material], named: Sequence[str]) -> Section:
     """The curves. Each run in its own colour, in all of them."""
+    seen, a_second = (_said(text, materials) for text in ("images seen", "images a second"))
     drawings: list[Drawing] = []
     apart: dict[str, list[str]] = {}
     for title, key, training in (("Training loss", "loss", True), ("Held-out loss", "val_loss", False)):
@@ -47,22 +48,26 @@ def curves_section(materials: Sequence[Material], named: Sequence[str]) -> Secti
         for k, (kind, group) in enumerate(groups.items()):
             if len(group) > 1:
                 told = f"{title}, {_kind_name(kind, list(groups))}" if len(groups) > 1 else title
-                drawings += _overlaid(group, "images seen", "loss", f"{key}-{k}", told, dotted=not training)
+                drawings += _overlaid(group, seen, "loss", f"{key}-{k}", told, dotted=not training)
                 drawings += [] if training else _by_time(materials, group, f"time-{k}", told)
     text = [f"{' and '.join(titles).capitalize()}: {why}" for why, titles in apart.items()]
     proxy = _lines(materials, named, "proxy_fd")
     if len({words.data_key(materials[line.which].config, materials[line.which].data) for line in proxy}) == 1:
-        drawings += _overlaid(
-            proxy, "images seen", "Fréchet distance, quick", "proxy", "Quality on the way", dotted=True
-        )
+        drawings += _overlaid(proxy, seen, "Fréchet distance, quick", "proxy", "Quality on the way", dotted=True)
     speed = _lines(materials, named, "images_per_second")
-    drawings += _overlaid(speed, "images seen", "images a second", "speed", "Speed", from_zero=True)
+    drawings += _overlaid(speed, seen, a_second, "speed", "Speed", from_zero=True)
     silent = [name for k, name in enumerate(named) if not materials[k].rows]
     if silent:
         text.append(f"Nothing has been logged yet by {', '.join(silent)}.")
     command = commands.report(*(m.run.path for m in materials))
     missing = "" if drawings else "Nothing has been logged yet."
     return Section("curves", "The curves", text, [Figure(drawings, "", command)] if drawings else [], missing=missing)
+
+
+def _said(text: str, materials: Sequence[Material]) -> str:
+    """Of clips where all runs are of motion."""
+    moving = all(words.moves(material.config) for material in materials)
+    return words.spoken(text, materials[0].config) if moving else text
 
 
 def _lines(materials: Sequence[Material], named: Sequence[str], key: str, x: str = "images") -> list[Line]:

@@ -244,9 +244,9 @@ def _simple(rows: Rows, key: str, y: str, format_y: Callable[[float], str]) -> F
     return figure
 
 
-def speed(rows: Rows) -> Figure | None:
-    """Images a second over steps."""
-    return _simple(rows, "images_per_second", "images a second", lambda v: f"{v:,.10g}")
+def speed(rows: Rows, label: str = "images a second") -> Figure | None:
+    """Images a second, or what else they are, over steps."""
+    return _simple(rows, "images_per_second", label, lambda v: f"{v:,.10g}")
 
 
 def learning_rate(rows: Rows) -> Figure | None:

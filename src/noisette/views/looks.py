@@ -109,7 +109,7 @@ def _clips(found: Sequence[tuple[int, Path]], medium: Motion) -> list[tuple[int,
     read = []
     for step, path in found:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 x = np.asarray(file["x"][:LOOKED], np.float32)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             continue

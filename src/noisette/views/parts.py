@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -179,8 +180,11 @@ def curve_figure(drawings: Sequence[Drawing], command: str) -> Figure:
     return Figure(drawings, "", command)
 
 
+_WRITTEN = re.compile(r">([^<>]*[^<>\s][^<>]*)<")
+
+
 def reworded(section: Section, say: Callable[[str], str]) -> Section:
-    """The section with every text in other words, but for labels, commands and what pictures show."""
+    """The section with every text in other words, those in charts too, but not labels of pictures, nor commands."""
 
     def table(t: Table) -> Table:
         rows = [[say(cell) for cell in row] for row in t.rows]
@@ -189,6 +193,9 @@ def reworded(section: Section, say: Callable[[str], str]) -> Section:
     def part(p: Cells | Drawing | Matrix | Moving | Table) -> Cells | Drawing | Matrix | Moving | Table:
         if isinstance(p, Table):
             return table(p)
+        if isinstance(p, Drawing):
+            svg = _WRITTEN.sub(lambda found: f">{say(found[1])}<", p.svg)
+            return replace(p, svg=svg, alt=say(p.alt), title=say(p.title))
         return p if isinstance(p, Matrix) else replace(p, title=say(p.title))
 
     def figure(f: Figure) -> Figure:
