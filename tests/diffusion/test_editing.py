@@ -318,3 +318,53 @@ def test_windows_refusals():
     for overlap in (4, -1):
         with pytest.raises(ValueError, match=f"windows of 4 frames can share 0 to 3 of them, got {overlap}"):
             windows(smooth(4), 4, overlap)
+
+
+def travelling(frames: int) -> torch.Tensor:
+    """The covariance of a way that begins at 0, at a speed that changes smoothly."""
+    steps = torch.tril(torch.ones(frames - 1, frames - 1, dtype=F64))
+    way = torch.zeros(frames, frames, dtype=F64)
+    way[1:, 1:] = 0.01 * steps @ stationary(frames - 1) @ steps.T
+    return way + 1e-6 * torch.eye(frames, dtype=F64)
+
+
+def test_a_long_way_goes_on_where_windows_are_seen_from_where_they_begin():
+    """Every clip begins at 0, and so a window that is not moved there is drawn back to 0: slow, and torn."""
+    short, frames = 32, 88
+    model = Gaussian(torch.zeros(1, short, dtype=F64), travelling(short), COSINE)
+
+    def place(pose):
+        return torch.ones(len(pose), 1, 1, dtype=F64), -pose
+
+    def seen(at, size):
+        """(how rough, the least speed over the real one) of clips of a size."""
+        x = drawn("dpmpp_2m", windows(model, short, place=at), (128, 1, size), steps=40)
+        return roughness(x).max(), (x[..., 1:] - x[..., :-1]).std(0).min() / 0.0985
+
+    whole, (torn, slow), (rough, speed) = seen(None, short), seen(None, frames), seen(place, frames)
+    assert torn > 2.5 * whole[0] and slow < 0.55
+    assert rough < 1.6 * whole[0] and speed > 0.65
+
+
+@pytest.mark.parametrize("ring", (False, True))
+def test_turned_windows_of_what_looks_alike_from_everywhere_change_nothing(ring):
+    """An isotropic model of independent frames, seen turned and moved: what it says is turned and moved back."""
+    turn = torch.linalg.qr(randn(5, 3, 3, seed=4)).Q
+    seen = []
+
+    def place(pose):
+        seen.append(pose)
+        return turn, torch.zeros(5, 3, dtype=F64)
+
+    class Any:
+        schedule = COSINE
+
+        def __call__(self, x_t, t, cond=None):
+            size = x_t.shape[-1]
+            return Gaussian(torch.zeros(3, size, dtype=F64), torch.eye(3 * size, dtype=F64), COSINE)(x_t, t, cond)
+
+    x, t = randn(5, 3, 21), torch.tensor([0.1, 0.4, 0.5, 0.7, 1.0], dtype=F64)
+    plain = windows(Any(), 8, ring=ring)(x, t)
+    torch.testing.assert_close(windows(Any(), 8, ring=ring, place=place)(x, t).x0, plain.x0)
+    assert len(seen) == len(windows(Any(), 8, ring=ring).starts(21)[1]) - 1
+    torch.testing.assert_close(seen[0], plain.x0[..., 4])

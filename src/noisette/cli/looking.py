@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 from noisette.cli.frame import ImageSize, app, names
 from noisette.errors import UserError
 from noisette.views import terminal
+
+edit_group = Group("Clips of motion: what is kept of a given one, loops, other lengths")
 
 
 @app.command
@@ -31,6 +33,11 @@ def sample(
     weights: Literal["ema", "raw"] = "ema",
     at: int | None = None,
     compile: Literal["auto", "on", "off"] = "auto",
+    keep_frames: Annotated[str | None, Parameter(group=edit_group)] = None,
+    keep_joints: Annotated[str | None, Parameter(group=edit_group)] = None,
+    given: Annotated[str | None, Parameter(name="--from", group=edit_group)] = None,
+    loop: Annotated[bool, Parameter(negative=(), group=edit_group)] = False,
+    length: Annotated[int | None, Parameter(group=edit_group)] = None,
     out: str | None = None,
     trajectory: str | None = None,
 ) -> None:
@@ -72,6 +79,16 @@ def sample(
     compile
         Compile the net first, which takes a minute or so and changes the last digits; auto does where a job of minutes
         (five on a CPU) is done sooner so.
+    keep_frames
+        Ranges of frames that are kept of a given clip, 0:8,56:64: the rest is drawn to go with them.
+    keep_joints
+        Joints that are kept of it in all frames: names, or legs, arms, head, left, right, left_arm, ..., upper, lower.
+    given
+        The clip: a motion file (its first take), FILE:TAKE, or held-out:ROW of the run's own data (held-out:0).
+    loop
+        The last frame leads into the first.
+    length
+        Frames of a clip; the run's own by default. Longer ones are drawn through overlapping windows.
     out
         .png a grid, .npz arrays, a folder of single PNGs when it ends in "/"; by default a grid in the run folder. Of
         motion: .gif or .webp that moves, .png strips of poses, .npz, .json, .csv or .bvh for other programs, a folder
@@ -90,6 +107,7 @@ def sample(
         export.check_suffix(trajectory, "trajectory")
         if Path(trajectory) == Path(place):
             raise UserError(f"{place}: --out and --trajectory are the same file: choose another name for one")
+    from noisette.tasks.edit import Edit
     from noisette.tasks.generate import generate
 
     settings = {"sampler": sampler, "steps": steps, "grid": grid, "eta": eta, "variance": variance, "clip": clip}
@@ -106,6 +124,7 @@ def sample(
             frames=keep,
             progress=progress,
             compile=compile,
+            edit=Edit(keep_frames, keep_joints, given, loop, length),
             **settings,
         )
     if trajectory:

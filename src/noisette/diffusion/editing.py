@@ -6,10 +6,12 @@ exact: `hold` for Gaussian data, `windows` for frames that do not depend on each
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from noisette.diffusion.denoisers import Denoiser, Prediction, Wrapper
+from noisette.diffusion.denoisers import Denoiser, Prediction, Wrapper, expand
 from noisette.diffusion.schedules import Time
 
 
@@ -125,6 +127,10 @@ class _Fade:
         return carried
 
 
+Place = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A frame of x0 (N, C) -> how a clip that begins with it is seen: x0 -> A x0 + b, A (N, C, C) orthogonal, b (N, C)."""
+
+
 class windows(Wrapper):
     """A clip of any length seen through overlapping windows, blended at each step (Bar-Tal et al. 2023, eq. 5).
 
@@ -136,18 +142,27 @@ class windows(Wrapper):
         length: frames of a window, at least 1; None: as many as x has.
         overlap: frames that a window shares with the next, 0..length - 1; None: half of it.
         ring: after the last frame comes the first, and windows lie across that seam too: the motion loops.
+        place: where every clip that the net knows begins alike (at the origin, say), how a window has to be seen so
+            that it does too; told by the estimate that the window before it has of its first frame. x is (N, C, F).
 
     Raises:
         ValueError: a length or an overlap out of range.
     """
 
-    def __init__(self, denoiser: Denoiser, length: int | None, overlap: int | None = None, ring: bool = False):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        length: int | None,
+        overlap: int | None = None,
+        ring: bool = False,
+        place: Place | None = None,
+    ):
         super().__init__(denoiser)
         if length is not None and length < 1:
             raise ValueError(f"a window needs at least 1 frame, got {length}")
         if overlap is not None and not 0 <= overlap < (length or overlap + 1):
             raise ValueError(f"windows of {length} frames can share 0 to {(length or 1) - 1} of them, got {overlap}")
-        self.length, self.overlap, self.ring = length, overlap, ring
+        self.length, self.overlap, self.ring, self.place = length, overlap, ring, place
 
     def starts(self, frames: int) -> tuple[int, list[int]]:
         """(frames of a window, where each begins) for a clip of so many frames."""
@@ -160,17 +175,26 @@ class windows(Wrapper):
     def __call__(self, x_t: Tensor, t: Time, cond: Tensor | None = None) -> Prediction:
         frames = x_t.shape[-1]
         length, starts = self.starts(frames)
-        place = torch.arange(length, device=x_t.device)
-        weight = (torch.minimum(place, length - 1 - place) + 1).to(x_t.dtype)
+        index = torch.arange(length, device=x_t.device)
+        weight = (torch.minimum(index, length - 1 - index) + 1).to(x_t.dtype)
         total = x_t.new_zeros(frames)
         for start in starts:
-            total = total.index_add(0, (place + start) % frames, weight)
+            total = total.index_add(0, (index + start) % frames, weight)
         x0, variance = torch.zeros_like(x_t), None
+        begun, before = 0, x_t  # the window before, and its estimate
         for start in starts:
-            seen = (place + start) % frames
+            seen = (index + start) % frames
             share = weight / total[seen]
-            prediction = self.denoiser(x_t[..., seen], t, cond)
-            x0 = x0.index_add(-1, seen, share * prediction.x0)
+            if self.place is None or start == 0:
+                prediction = self.denoiser(x_t[..., seen], t, cond)
+                found = prediction.x0
+            else:
+                turn, shift = self.place(before[..., min(start - begun, length - 1)].detach())
+                there = turn @ x_t[..., seen] + expand(self.schedule.level(t)[0], x_t) * shift[..., None]
+                prediction = self.denoiser(there, t, cond)
+                found = turn.mT @ (prediction.x0 - shift[..., None])
+            begun, before = start, found
+            x0 = x0.index_add(-1, seen, share * found)
             if prediction.variance is not None:
                 so_far = torch.zeros_like(x_t) if variance is None else variance
                 variance = so_far.index_add(-1, seen, share * prediction.variance)
@@ -183,8 +207,8 @@ class loop(windows):
     A net that pads circularly needs no help; this is for one that knows where its clips end.
     """
 
-    def __init__(self, denoiser: Denoiser, length: int | None = None):
-        super().__init__(denoiser, length, ring=True)
+    def __init__(self, denoiser: Denoiser, length: int | None = None, place: Place | None = None):
+        super().__init__(denoiser, length, ring=True, place=place)
 
 
 def _detached(variance: Tensor | None) -> Tensor | None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noisette.data.medium import Medium, Stored
+from noisette.data.medium import Stored
 from noisette.diffusion import samplers
 from noisette.diffusion.denoisers import Denoiser
 from noisette.diffusion.schedules import NoiseSchedule
@@ -22,6 +22,7 @@ from noisette.experiment.config import Config, SampleConfig
 from noisette.experiment.runs import Run, Shape
 from noisette.nets.gan import Generator
 from noisette.tasks import compiling
+from noisette.tasks.edit import Edit, Edited, Plan, planned
 
 CHUNK = 36
 """Samples are made in batches of exactly this many, the last one padded: matrix kernels round differently for other
@@ -105,6 +106,7 @@ def generate(
     frames: bool = False,
     progress: Progress | None = None,
     compile: Literal["auto", "on", "off"] = "auto",
+    edit: Edit | None = None,
     **settings: Any,
 ) -> tuple[Samples, list[Frame]]:
     """n samples with seeds seed, seed + 1, ...
@@ -118,10 +120,13 @@ def generate(
         classes: class names to draw from; sample with seed s gets the (s mod count)-th.
         weights: ema or raw.
         at: the step of a checkpoint; the newest by default.
-        noise: (N, *run.shape.x) standard normal, to start from instead of the noise that the seeds would give; n is
-            then N. The seeds still decide labels, and the noise that a stochastic sampler adds on its way.
+        noise: (N, *run.shape.x), of an edit's length, standard normal, to start from instead of the noise that the
+            seeds would give; n is then N. The seeds still decide labels, and the noise that a stochastic sampler adds
+            on its way.
         frames: keep every step, from pure noise to the samples.
-        compile: auto compiles the net for a job of minutes, where a trial shows that it repays.
+        compile: auto compiles the net for a job of minutes, where a trial shows that it repays; never for an edit.
+        edit: clips that keep a part of a given one, loop, or have another length; where a clip is given and no classes
+            are, all have its class.
         settings: keys of SampleConfig (sampler, steps, grid, eta, variance, guidance, interval, clip); what is left
             out or None is as the run's settings say.
 
@@ -130,15 +135,22 @@ def generate(
 
     Raises:
         UserError: a setting, class, checkpoint or weight name that does not exist; noise of another shape; a net that
-            was to be compiled and cannot be.
+            was to be compiled and cannot be; an edit that cannot be.
     """
-    given = None if noise is None else _checked(noise, run.shape.x)
+    way = planned(run, edit)
+    given = None if noise is None else _checked(noise, way.x)
     n = n if given is None else len(given)
     seeds = _seeds(n, seed)
     chosen = settings_of(run, **settings)
     if chosen.at_once and (frames or compile == "on"):
         what = "no way from noise to show" if frames else "nothing to compile"
         raise UserError(f"{run.path}: a GAN draws in one call, so there is {what}")
+    if isinstance(way, Edited):
+        if compile == "on":
+            raise UserError("a net is not compiled to hold, to loop, or for another length: leave out --compile on")
+        compile = "off"
+        if way.kept and way.kept.label in run.shape.classes and build.conditional(run.config, run.shape):
+            classes = classes or [way.kept.label]
     labels = labels_for(run, seeds, classes)
     everywhere = tuple(settings.get("interval") or (0, 1)) == (0, 1)
     if labels is None and (settings.get("guidance") not in (None, 1) or not everywhere):
@@ -153,10 +165,11 @@ def generate(
     begun = time.perf_counter()
     with compiling.or_told("use --compile off"):
         model, compiled = _ready(model, run, chosen, -(-n // CHUNK), labels is not None, compile)
-        x, kept = draw(model, chosen, run.shape, seeds, labels, frames, progress, noise=given)
+        x, kept = draw(model, chosen, run.shape, seeds, labels, frames, progress, noise=given, plan=way)
     made: dict[str, Any] = {
         **chosen.model_dump(mode="json"),
-        "nfe": samplers.network_calls(chosen.sampler, chosen.steps),
+        **({"edit": way.facts} if isinstance(way, Edited) else {}),
+        "nfe": samplers.network_calls(chosen.sampler, chosen.steps) * way.calls,
         "weights": weights,
         "checkpoint": step,
         "compiled": compiled,
@@ -268,13 +281,16 @@ def draw(
     progress: Progress | None = None,
     chunk: int = CHUNK,
     noise: Tensor | None = None,
+    plan: Plan | None = None,
 ) -> tuple[Stored, list[Frame]]:
     """Samples of one shape from a model, as they are kept, and all frames if they are asked for.
 
-    `noise` (N, *shape.x) float32 is what they start from, instead of the first noise of their seeds. A generator starts
+    `plan` is how; as the model learned them by default.
+    `noise` (N, *plan.x) float32 is what they start from, instead of the first noise of their seeds. A generator starts
     from the first numbers of it, so that one seed means one noise, whatever draws; it has no frames.
     """
     device = next(model.parameters()).device
+    plan = plan or Plan(shape.medium)
     finals: list[Stored] = []
     chunks: list[list[Frame]] = []
     for first in range(0, len(seeds), chunk):
@@ -284,11 +300,11 @@ def draw(
         if labels is not None:
             mine = labels[first : first + count]
             told = torch.from_numpy(np.concatenate([mine, np.repeat(mine[:1], chunk - count)])).to(device)
-        source = samplers.SampleNoise(padded, shape.x, device=device)
+        source = samplers.SampleNoise(padded, plan.x, device=device)
         first_noise = source()  # drawn even where other noise is given, so that what the sampler adds stays the same
         if noise is not None:
             theirs = noise[first : first + count]
-            first_noise = torch.cat([theirs, theirs[:1].expand(chunk - count, *shape.x)]).to(device)
+            first_noise = torch.cat([theirs, theirs[:1].expand(chunk - count, *plan.x)]).to(device)
         if isinstance(model, Generator):
             with torch.no_grad():
                 x, kept = model(first_noise, told), []
@@ -298,9 +314,9 @@ def draw(
                 if progress and not frames:
                     progress(first + count * done // total, len(seeds))
 
-            denoise = build.wrapped(model, settings, told, len(shape.classes))
-            x, kept = _walk(denoise, settings, first_noise, source, shape.medium, count if frames else 0, going)
-        finals.append(shape.medium.decode(x[:count]))
+            denoise = plan.held(build.wrapped(plan.seen(model), settings, told, len(shape.classes)))
+            x, kept = _walk(denoise, settings, first_noise, source, plan, count if frames else 0, going)
+        finals.append(plan.finished(x[:count]))
         chunks.append(kept)
         if progress:
             progress(first + count, len(seeds))
@@ -312,7 +328,7 @@ def _walk(
     settings: SampleConfig,
     first: Tensor,
     source: samplers.Noise,
-    medium: Medium,
+    plan: Plan,
     keep: int,
     progress: Progress,
 ) -> tuple[Tensor, list[Frame]]:
@@ -320,24 +336,24 @@ def _walk(
     sampler, schedule = build.sampler(settings), denoise.schedule
     ts = _times(schedule, settings)
     x = samplers.start(schedule, lambda: first, ts[0])
-    kept = [_frame(schedule, medium, ts[0], x[:keep])] if keep else []
+    kept = [_frame(schedule, plan, ts[0], x[:keep])] if keep else []
     for step in sampler(denoise, x, ts, noise=source):
         x = step.x
         if keep:
-            kept.append(_frame(schedule, medium, step.t, x[:keep], step.prediction.x0[:keep]))
+            kept.append(_frame(schedule, plan, step.t, x[:keep], step.prediction.x0[:keep]))
         progress(step.i + 1, len(ts) - 1)
     return x, kept
 
 
-def _frame(schedule: NoiseSchedule, medium: Medium, t: float, x: Tensor, x0: Tensor | None = None) -> Frame:
+def _frame(schedule: NoiseSchedule, plan: Plan, t: float, x: Tensor, x0: Tensor | None = None) -> Frame:
     """The state at t. A variance-exploding x is shown at unit scale, or it would be all black and white."""
     alpha, sigma = (float(value) for value in schedule.level(t))
     scale = 1.0 if alpha**2 + sigma**2 < 1.01 else (alpha**2 + sigma**2) ** -0.5
     return Frame(
         t,
         time_label(schedule, t),
-        medium.decode(x * scale),
-        None if x0 is None else medium.decode(x0),
+        plan.decode(x * scale),
+        None if x0 is None else plan.decode(x0),
         float(schedule.alpha_bar(t).sqrt()),
     )
 
