@@ -25,7 +25,8 @@ NET = {
         {"label": "transformer", "settings": {"net.backbone": "transformer"}},
     ],
 }
-BASE = {**TINY_MOTION, "net": {k: v for k, v in TINY_MOTION["net"].items() if k not in OF_BACKBONE["unet"]}}
+KEPT = {key: value for key, value in TINY_MOTION["net"].items() if key not in OF_BACKBONE["unet"]}
+BASE = {**TINY_MOTION, "net": {**KEPT, "head_dim": 8}}
 
 
 @pytest.fixture(autouse=True)
