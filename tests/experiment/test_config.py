@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from tiny_motion import clips
 
 from noisette.errors import UserError
