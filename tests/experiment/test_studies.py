@@ -47,8 +47,8 @@ def small(**more: Any) -> Study:
 # --- the built-in ones --------------------------------------------------------------------------------------------
 
 NAMES = (
-    *("activations", "batch-size", "best-of", "datasets", "gan", "image-size", "interpolation", "learned-variance"),
-    *("learning-rate", "loss-by-timestep", "losses", "samplers", "schedules", "timesteps"),
+    *("activations", "backbones", "batch-size", "best-of", "datasets", "gan", "image-size", "interpolation"),
+    *("learned-variance", "learning-rate", "loss-by-timestep", "losses", "samplers", "schedules", "timesteps"),
 )
 
 

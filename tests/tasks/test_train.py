@@ -16,6 +16,7 @@ from alike import assert_same_run
 from tiny import TINY, tiny
 
 from noisette.data import DataSpec, load
+from noisette.data.stream import Stream
 from noisette.diffusion.objectives import ImportanceTimes
 from noisette.errors import UserError
 from noisette.experiment import build
@@ -24,7 +25,7 @@ from noisette.experiment.runs import Run
 from noisette.nets.unet import UNet
 from noisette.tasks import train
 from noisette.tasks.optimisers import Optimiser, is_hidden
-from noisette.tasks.trainer import Stream, Trainer, rate_curve
+from noisette.tasks.trainer import Trainer, rate_curve
 
 SETTINGS = {
     "dropout": {"net__dropout": 0.2, "data__flip": True},

@@ -58,7 +58,7 @@ def _size(tree: Mapping[str, Any], shape: Shape) -> int | None:
 
 
 def _of_motion(tree: Mapping[str, Any]) -> bool:
-    return tree.get("fits", {}).get("medium") == Motion.name
+    return bool(tree.get("fits", {}).get("medium") == Motion.name)
 
 
 def _best(found: Sequence[tuple[int, str, Mapping[str, Any]]], backbone: str) -> str:

@@ -46,12 +46,12 @@ class Extractor(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
 
-    def __call__(self, x: Images) -> Features:
-        """(N, H, W, C) uint8 -> (N, D) float64."""
+    def __call__(self, x: NDArray[Any]) -> Features:
+        """Images (N, H, W, C) uint8, or clips (N, F, J, D), -> (N, D) float64."""
         ...
 
-    def probabilities(self, x: Images) -> Features | None:
-        """(N, H, W, C) uint8 -> (N, K) float64, rows summing to one; None where it reads no classes."""
+    def probabilities(self, x: NDArray[Any]) -> Features | None:
+        """The same -> (N, K) float64, rows summing to one; None where it reads no classes."""
         ...
 
 

@@ -76,7 +76,7 @@ class Judge:
     """What one sample is called where copies are spoken of."""
     plainest = "pixels"
     """The features that all data of this medium have."""
-    others = ("autoencoder",)
+    others: tuple[str, ...] = ("autoencoder",)
     """Features that are there for another medium alone."""
 
     def __init__(self, data: Data, settings: DataConfig, features: str = "auto", progress: Progress = silent):

@@ -32,8 +32,8 @@ def drawn(
     reasons: dict[str, str] = {}
     for row in mine:
         metric, value = row.get("metric"), number(row.get("value"))
-        if isinstance(ratio := row.get("detail", {}).get("ratio"), list):  # of a motion, beside that of real clips
-            for key, times, error in _beside(str(metric), ratio):
+        if "real" in (detail := row.get("detail") or {}):  # a measure of motion, beside that of real clips
+            for key, times, error in _beside(str(metric), detail.get("ratio") or (None, None, None)):
                 if key in known:
                     numbers[key] = times
                     errors |= {} if error is None else {key: error}

@@ -16,6 +16,16 @@ WELL = (
     "exploded on the way."
 )
 
+WELL_CLIPS = (
+    "Nothing wrong was found: the samples do not fall apart, tremble, freeze or drift away, they are not alike or "
+    "copies, and no value exploded on the way."
+)
+
+
+def well(found: Diagnosis) -> str:
+    """That nothing is wrong, in words, by what was looked for."""
+    return WELL_CLIPS if any(symptom.key == "jittery" for symptom in found.symptoms) else WELL
+
 
 def _how(found: Diagnosis) -> str:
     made = found.settings
@@ -32,7 +42,7 @@ def lines(found: Diagnosis) -> list[str]:
     """For a terminal: a line for each finding, then what may be behind them and what to try."""
     out = [f"{_how(found)}.", ""]
     if not found.findings:
-        return [*out, WELL]
+        return [*out, well(found)]
     out += [f"{finding.key.upper()} ({finding.severity}). {finding.words}" for finding in found.findings]
     out += ["", "Likely causes, and what to try:"]
     for cause, command in _advice(found):
