@@ -178,6 +178,11 @@ class Bench:
         return f"{self.number(value, digits)} {unit}"
 
     @property
+    def rms(self) -> str:
+        """What is measured where samples are held against each other."""
+        return "root mean square of a coordinate" if self.moves else "root mean square"
+
+    @property
     def told(self) -> bool:
         """Whether the net is told class labels."""
         from noisette.experiment import build
