@@ -251,7 +251,9 @@ class Bench:
             return lambda x: motion.comparable(x, root).reshape(len(x), -1), "the distances of their joints"
         try:
             data = self.material.images
-            return Axes(data.x[data.train[:REFERENCE]]), "the principal components of the training pictures"
+            return Axes(
+                np.asarray(data.x[data.train[:REFERENCE]], np.uint8)
+            ), "the principal components of the training pictures"
         except (UserError, ValueError):
             return lambda x: x.reshape(len(x), -1) / 255, "pixels"
 
