@@ -134,7 +134,7 @@ def test_bad_takes_among_good_ones_are_counted(tmp_path: Path, capsys: pytest.Ca
     for name, why in (("broken.bvh", ""), ("five", "5 joints of 3 coordinates"), ("empty", "all frames are empty")):
         assert re.search(rf"skipped +{name}.*: .*{why}", said), name
     assert "missing    310 joints, 2 of them filled (gaps of up to 0.2 s); 68 frames dropped" in said
-    assert re.search(r"Note: .*no body has; the numbers look like m", said)
+    assert re.search(r"Note: the unit is given as mm, but the longest limb measures .* mm, which no body has", said)
     assert "files or takes could not be used" in said
 
 

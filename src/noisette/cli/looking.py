@@ -198,7 +198,7 @@ def forward(
         clean = loaded.x[figures.evenly(len(loaded), n)]
     chosen = build.schedule(config.schedule)
     kind = medium.of(medium.facts(loaded))
-    frames = explain.forward(clean, kind, chosen, count, seed)
-    print(export.save_trajectory(frames, out, count=count + 1, samples=n, medium=kind))
-    last = frames[-1].signal or 0.0
+    way = explain.forward(clean, kind, chosen, count, seed)
+    print(export.save_trajectory(way, out, count=count + 1, samples=n, medium=kind))
+    last = way[-1].signal or 0.0
     print(f"{chosen.name}, T={chosen.steps or 'continuous'}: {last:.2%} of the signal is left at the end")

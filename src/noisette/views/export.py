@@ -120,7 +120,7 @@ def picture(samples: Samples, medium: Medium | None = None) -> Image.Image:
     from noisette.views import skeletons
 
     body = skeletons.Body.of(medium.skeleton)
-    scenes = skeletons.strips(samples.x, body, class_names(samples), fps=medium.fps)
+    scenes = skeletons.strips(list(samples.x), body, class_names(samples), fps=medium.fps)
     columns = max(1, round(math.sqrt(len(scenes) / 3)))  # a strip is about three times as wide as high
     return skeletons.sheet(scenes, columns).image()
 
@@ -136,7 +136,7 @@ def _save_clips(samples: Samples, path: Path, suffix: str, medium: Motion) -> Pa
         return _write(path, png(picture(samples, medium)))
     if suffix in (".gif", ".webp"):
         body = skeletons.Body.of(skeleton)
-        return _write(path, skeletons.film(samples.x, body, suffix[1:], fps=medium.fps, captions=classes))
+        return _write(path, skeletons.film(list(samples.x), body, suffix[1:], fps=medium.fps, captions=classes))
     written = write(path, samples.x, skeleton, classes, [f"seed {seed}" for seed in samples.seeds])
     return path if written == [path] else path.with_stem(f"{path.stem}-*")
 

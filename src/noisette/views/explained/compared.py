@@ -42,8 +42,7 @@ def checkpoints(bench: Bench) -> Explanation:
     rows = compare.checkpoints(noises, steps, bench.newest(len(noises.seeds)))
     moved = [float(row.off.mean()) for row in rows if row.off is not None]
     finding = (
-        f"From {rows[-2].label} to {rows[-1].label} the pictures still change by {bench.away(moved[-1])} "
-        f"(root mean square)"
+        f"From {rows[-2].label} to {rows[-1].label} the pictures still change by {bench.away(moved[-1])} ({bench.rms})"
     )
     if len(moved) > 1:
         finding += f"; between the first two checkpoints it was {bench.number(moved[0])}"
@@ -68,7 +67,7 @@ def weights(bench: Bench) -> Explanation:
     noises = bench.noises()
     ema, raw = compare.weights(noises, bench.newest(len(noises.seeds)))
     off = 0.0 if raw.off is None else float(raw.off.mean())
-    finding = f"The pictures of the two differ by {bench.away(off)} (root mean square)."
+    finding = f"The pictures of the two differ by {bench.away(off)} ({bench.rms})."
     text = [
         "The averaged (EMA) weights above, those of the last step of training below, from the same noise."
         + _stood_still(bench.material.rows)

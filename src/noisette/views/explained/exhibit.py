@@ -178,6 +178,11 @@ class Bench:
         return f"{self.number(value, digits)} {unit}"
 
     @property
+    def rms(self) -> str:
+        """What is measured where samples are held against each other."""
+        return "root mean square of a coordinate" if self.moves else "root mean square"
+
+    @property
     def told(self) -> bool:
         """Whether the net is told class labels."""
         from noisette.experiment import build
@@ -246,7 +251,9 @@ class Bench:
             return lambda x: motion.comparable(x, root).reshape(len(x), -1), "the distances of their joints"
         try:
             data = self.material.images
-            return Axes(data.x[data.train[:REFERENCE]]), "the principal components of the training pictures"
+            return Axes(
+                np.asarray(data.x[data.train[:REFERENCE]], np.uint8)
+            ), "the principal components of the training pictures"
         except (UserError, ValueError):
             return lambda x: x.reshape(len(x), -1) / 255, "pixels"
 
