@@ -8,7 +8,7 @@ import torch
 from tiny_motion import clips
 
 from noisette.errors import UserError
-from noisette.experiment import build, recipes
+from noisette.experiment import build, losses, recipes
 from noisette.experiment.config import Config, merge, overrides, parse, read_toml, value_of
 from noisette.experiment.runs import Shape
 
@@ -126,13 +126,13 @@ def test_a_recipe_may_differ_without_labels(tmp_path: Path) -> None:
 def test_your_own_distance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_losses.py").write_text("def quartic(x, y):\n    return (x - y) ** 4\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert float(build.distance("my_losses:quartic")(torch.tensor(3.0), torch.tensor(1.0))) == 16
+    assert float(losses.distance("my_losses:quartic")(torch.tensor(3.0), torch.tensor(1.0))) == 16
     for wrong in ("my_losses:cubic", "no_such_module:f", "l3"):
         with pytest.raises(UserError):
-            build.distance(wrong)
+            losses.distance(wrong)
     (tmp_path / "a_script.py").write_text("import sys\nsys.exit()\n")
     with pytest.raises(UserError, match="SystemExit"):
-        build.distance("a_script:main")
+        losses.distance("a_script:main")
 
 
 BAD = {
@@ -155,8 +155,8 @@ def test_a_distance_that_no_net_can_learn_from(name: str, tmp_path: Path, monkey
     (tmp_path / f"bad_{name}.py").write_text(f"import torch\n\n\ndef f(x, y):\n    return {code}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     where = f"bad_{name}:f"
-    with pytest.raises(build.DistanceError, match=says) as error:
-        build.try_distance(where, build.distance(where), (4, 3, 8, 8))
+    with pytest.raises(losses.DistanceError, match=says) as error:
+        losses.try_distance(where, losses.distance(where), (4, 3, 8, 8))
     assert where in str(error.value) and "\n" not in str(error.value)
 
 

@@ -14,7 +14,7 @@ from noisette.coursework.chain import Chain, normal_like, resting, sample_noise,
 from noisette.diffusion.objectives import Distance, Losses
 from noisette.diffusion.schedules import NoiseSchedule
 from noisette.errors import UserError
-from noisette.experiment import build
+from noisette.experiment import build, losses
 from noisette.experiment.runs import Shape
 from noisette.tasks.interpolate import slerp
 from noisette.tasks.trainer import bin_means, by_time
@@ -113,8 +113,8 @@ class DiffusionProcess:
         self.schedule, self.denoiser = self.chain.schedule, self.chain.denoiser
         self.beta, self.alpha, self.alpha_bar = self.chain.beta, self.chain.alpha, self.chain.alpha_bar
         name = loss if isinstance(loss, str) else getattr(loss, "__name__", str(loss))
-        self.distance = build.distance(loss) if isinstance(loss, str) else partial(build.own, name, loss)
-        build.try_distance(name, self.distance)
+        self.distance = losses.distance(loss) if isinstance(loss, str) else partial(losses.own, name, loss)
+        losses.try_distance(name, self.distance)
 
     def add_noise(self, x: Tensor, t: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """(x_t, the noise in it): x_t = sqrt(alpha_bar_t) x + sqrt(1 - alpha_bar_t) noise (Ho et al. 2020, eq. 4).

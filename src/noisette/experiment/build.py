@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +22,7 @@ from noisette.data.spec import DataSpec
 from noisette.data.stream import Stream
 from noisette.diffusion import denoisers, objectives, samplers, schedules, terms
 from noisette.errors import UserError, nearest
-from noisette.experiment import recipes
+from noisette.experiment import losses, recipes
 from noisette.experiment.config import (
     OF_BACKBONE,
     Config,
@@ -233,54 +230,6 @@ def computing(model: denoisers.NetDenoiser, train: TrainConfig, compiled: bool =
     return worker
 
 
-class DistanceError(UserError):
-    """A user's own distance does not do what a distance has to."""
-
-
-def distance(name: str) -> objectives.Distance:
-    """One of DISTANCES, or module:function for a user's own, whose mistakes are DistanceErrors. Raises UserError."""
-    module, colon, function = name.partition(":")
-    if not colon:
-        if name not in objectives.DISTANCES:
-            known = nearest(name, objectives.DISTANCES)
-            raise UserError(f'unknown distance "{name}"{known} (or your own function as module:name)')
-        return objectives.DISTANCES[name]
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a console script does not look beside the user's own files
-    try:
-        found: Callable[..., Any] = getattr(importlib.import_module(module), function)
-    except (Exception, SystemExit) as error:  # a user's module may raise anything, and end as a script does
-        raise DistanceError(f'objective.distance "{name}": {_said(error)}') from None
-    return partial(own, name, found)
-
-
-def own(name: str, function: Callable[..., Any], prediction: Tensor, target: Tensor) -> Tensor:
-    """What a user's distance gives for two tensors. Raises DistanceError where a net cannot learn from that."""
-    who, shape = f'objective.distance "{name}"', tuple(prediction.shape)
-    learning = prediction.requires_grad and torch.is_grad_enabled()
-    try:
-        found = function(prediction, target)
-    except (Exception, SystemExit) as error:  # a user's function may raise anything
-        if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "memory" in str(error)):
-            raise
-        raise DistanceError(f"{who} fails for two tensors of shape {shape}: {_said(error)}") from None
-    if not isinstance(found, Tensor) or tuple(found.shape) != shape:
-        gave = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-        raise DistanceError(
-            f"{who} must give one loss for every element: for two tensors of shape {shape} it gave {gave}"
-        )
-    if not found.is_floating_point():
-        kind = str(found.dtype).removeprefix("torch.")
-        raise DistanceError(f"{who} must give real numbers, not {kind}")
-    if learning and not found.requires_grad:
-        raise DistanceError(f"{who} gives losses that no net can learn from: they do not hang on the prediction")
-    return found
-
-
-def _said(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
-
-
 def space(config: Config) -> str:
     return config.objective.space or (config.objective.predicts if config.objective.predicts != "edm" else "x0")
 
@@ -298,7 +247,7 @@ def objective(config: Config, shape: Shape) -> objectives.Objective:
         function = partial(objectives.edm, sigma_data=settings.sigma_data)
     with as_user_errors("objective"):
         more = motion_terms(config, shape.medium) if isinstance(shape.medium, Motion) else ()
-        return objectives.Objective(space(config), distance(settings.distance), function, settings.vlb, more)
+        return objectives.Objective(space(config), losses.distance(settings.distance), function, settings.vlb, more)
 
 
 def motion_terms(config: Config, medium: Motion) -> tuple[terms.Term, ...]:
@@ -343,26 +292,13 @@ def check(config: Config, shape: Shape) -> None:
             f"objective.predicts: {config.objective.predicts} has no bounds on the {config.schedule.name} schedule, "
             "whose noise grows without them: use edm"
         )
-    try_distance(config.objective.distance, objective(config, shape).distance, (4, *shape.x))
+    losses.try_distance(config.objective.distance, objective(config, shape).distance, (4, *shape.x))
     times(config)
     sampler(config.sample)
     if config.sample.variance == "learned" and not config.objective.learn_variance:
         raise UserError("sample.variance: the net does not learn a variance: set objective.learn_variance too")
     with as_user_errors("sample"):
         samplers.time_grid(denoiser_schedule, config.sample.steps, config.sample.grid)
-
-
-def try_distance(name: str, function: objectives.Distance, *shapes: tuple[int, ...]) -> None:
-    """Calls a distance on tensors as they come in training, and back again. Raises UserError where it fails."""
-    for shape in ((2, 1, 2, 3), *shapes):
-        x = torch.linspace(-1, 1, math.prod(shape)).reshape(shape)
-        weights = x.clone().requires_grad_()  # a net's output is no leaf, and may be changed in place
-        try:
-            function(weights * 1.0, x.flip(0)).mean().backward()
-        except UserError:
-            raise
-        except Exception as error:  # a user's own graph may raise anything on the way back
-            raise DistanceError(f'objective.distance "{name}" has no gradient: {_said(error)}') from None
 
 
 # --- sampling -----------------------------------------------------------------------------------------------------

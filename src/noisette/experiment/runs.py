@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from noisette.data import medium
-from noisette.data.medium import Images, Medium, Motion
 from noisette.errors import UserError
 from noisette.experiment.config import Config, parse, read_toml
 from noisette.experiment.files import atomic as atomic
 from noisette.experiment.files import locked, write_json, write_text
+from noisette.experiment.shape import Shape as Shape
 
 MODEL, EMA, STATE, SUMS = "model.safetensors", "ema.safetensors", "train_state.pt", "checksums.json"
 WEIGHTS = {"ema": EMA, "raw": MODEL}
@@ -39,37 +38,6 @@ WEIGHTS = {"ema": EMA, "raw": MODEL}
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What one sample is and the labels it may have: what a net is built for."""
-
-    medium: Medium
-    classes: tuple[str, ...] = ()
-
-    @classmethod
-    def images(cls, channels: int, height: int, width: int, classes: tuple[str, ...] = ()) -> Shape:
-        return cls(Images((height, width, channels)), classes)
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Shape:
-        """That of data by their facts, see noisette.data.medium.facts. Raises as noisette.data.medium.of."""
-        return cls(medium.of(facts), tuple(facts.get("classes") or ()))
-
-    @property
-    def x(self) -> tuple[int, ...]:
-        """What a net sees: (C, H, W) of an image, (J * D, F) of a clip."""
-        return self.medium.x
-
-    @property
-    def channels(self) -> int:
-        return self.x[0]
-
-    @property
-    def moves(self) -> bool:
-        """Whether a sample is a clip of motion."""
-        return isinstance(self.medium, Motion)
 
 
 @dataclass(frozen=True)

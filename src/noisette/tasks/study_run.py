@@ -15,7 +15,7 @@ from noisette.data.medium import Data
 from noisette.diffusion.denoisers import NetDenoiser
 from noisette.diffusion.schedules import TerminalSignalWarning
 from noisette.errors import UserError, nearest
-from noisette.experiment import build, ways
+from noisette.experiment import build, losses, ways
 from noisette.experiment.config import BUDGETS, Config
 from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, Job, jobs
@@ -68,7 +68,7 @@ def carry_out(folder: Folder, study: Study, job: Job, stopped: Stopped, watch: W
             run = _trained(folder, study, job, run, stopped, here)
             if run.finished:
                 _measure(run, study, job, stopped, here)
-        except build.DistanceError as error:
+        except losses.DistanceError as error:
             if (run := opened(path)) is None:
                 raise
             run.update_meta(state="failed", reason=str(error))
