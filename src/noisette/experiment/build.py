@@ -96,6 +96,9 @@ def data(run: Run, progress: Callable[[int, int], None] | None = None) -> Data:
     if found.fingerprint != run.data.get("fingerprint", found.fingerprint):
         many = run.shape.medium.many
         raise UserError(f"{source}: these are no longer the {many} that {run.path} was trained on: restore them")
+    split = {"train": len(found.train), "held_out": len(found.held_out)}
+    if split != {key: run.data.get(key, count) for key, count in split.items()}:
+        raise UserError(f"{run.path}: its data are no longer split as they were in training: restore config.toml")
     return found
 
 

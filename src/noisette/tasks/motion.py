@@ -155,18 +155,34 @@ def _real_measures(judge: MotionJudge, rows: NDArray[np.int64]) -> dict[str, NDA
     return motion.measures(judge.data.x[rows], judge.body)
 
 
-def variety(features: NDArray[np.float64], labels: NDArray[np.int64] | None, base: Row) -> list[Row]:
-    """Diversity, and multimodality where labels (N,) are known, of features (N, D)."""
-    base = {**base, "n": len(features), "reference": None, "reference_n": None, "better": "real"}
-    measures: list[tuple[str, Callable[[], distances.Estimate]]] = [
-        ("diversity", lambda: distances.diversity(features))
-    ]
-    if labels is not None:
-        measures.append(("multimodality", lambda: distances.multimodality(features, labels).value))
+def variety(
+    judge: MotionJudge, features: NDArray[np.float64], labels: NDArray[np.int64] | None, base: Row
+) -> list[Row]:
+    """Diversity, and multimodality where labels (N,) are known, of features (N, D), with those of held-out clips."""
+    real, known = judge.real("held_out"), judge.data.labels
+    theirs = None if known is None else known[judge.rows("held_out")]
+    base = {**base, "n": len(features), "reference": "held_out", "reference_n": len(real), "better": "real"}
     found = []
-    for name, measure in measures:
+    for name in ("diversity", "multimodality"):
+        if name == "multimodality" and labels is None:
+            continue
         try:
-            found.append(measured.row(name, measure(), base))
+            ours = _variety(name, features, labels)
         except ValueError as error:
             found.append(measured.row(name, None, base, reason=str(error)))
+            continue
+        detail: dict[str, Any] = {}
+        with contextlib.suppress(ValueError):  # of too few real clips there is none
+            beside = _variety(name, real, theirs)
+            detail["real"] = [beside.value, beside.low, beside.high]
+        found.append(measured.row(name, ours, base, detail=detail))
     return found
+
+
+def _variety(name: str, features: NDArray[np.float64], labels: NDArray[np.int64] | None) -> distances.Estimate:
+    """Raises ValueError where there are too few."""
+    if name == "diversity":
+        return distances.diversity(features)
+    if labels is None:
+        raise ValueError("the clips have no classes")
+    return distances.multimodality(features, labels).value

@@ -50,16 +50,14 @@ def lines(found: Diagnosis) -> list[str]:
     return out
 
 
-def health(material: Material) -> Section | None:
-    """Health. What is wrong with the samples, by measurement; its signs are those of pictures."""
+def health(material: Material) -> Section:
+    """Health. What is wrong with the samples, by measurement."""
     from noisette.tasks.doctor import diagnose
 
-    if words.moves(material.config):
-        return None
     found = diagnose(material.run, material.drawn[0], material.images)
     how = f"Measured on {_how(found)}, against the run's own data ({commands.doctor(material.run.path, found.n)})."
     if not found.findings:
-        return Section("health", "Health", [f"{WELL} {how}"])
+        return Section("health", "Health", [f"{well(found)} {how}"])
     said = [f"{finding.key.capitalize()} ({finding.severity}). {finding.words}" for finding in found.findings]
     table = Table([[cause, command] for cause, command in _advice(found)], "", ["Likely cause", "What to try"])
     return Section("health", "Health", [*said, how], [], [table])

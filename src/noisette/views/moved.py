@@ -12,9 +12,6 @@ MOVES = (
     *("contact", "sliding", "bent", "diversity", "multimodality"),
 )
 
-CLOSE = 0.25
-"""A mean speed or jerk within this share of the real one is called close."""
-
 
 def moved(now: Sequence[Score], command: str) -> list[Figure]:
     """A table for each way of drawing: a measure a row, with the same of real clips and how many times that it is."""
@@ -70,7 +67,6 @@ def sentence(rows: Sequence[Score]) -> str:
     for metric in ("speed", "jerk"):
         ratio = mine[metric].beside("ratio") if metric in mine else None
         if ratio is not None and ratio[0] is not None:
-            close = "close to" if abs(ratio[0] - 1) <= CLOSE else "far from"
-            text.append(f"{metric} is {ratio[0]:.2f} times that of real clips, {close} it")
+            text.append(f"{metric} is {ratio[0]:.2f} times that of real clips")
     said = "; ".join(text)
     return f"{said[0].upper()}{said[1:]}." if said else ""

@@ -56,7 +56,7 @@ def training(material: Material) -> Section:
     rows, found = material.rows, words.losses(material.rows)
     if not rows:
         raise UserError("nothing has been logged yet")
-    proxy = _proxy_words(rows)
+    proxy = _proxy_words(rows, words.moves(material.config))
     quality = drawing(curves.proxy(rows), "proxy", proxy, "Quality on the way")
     if material.config.kind == "gan":
         return adversarial.training(material, quality, proxy)
@@ -87,7 +87,7 @@ def training(material: Material) -> Section:
     return Section("training", "Training", text, [curve_figure(drawings, commands.report(material.run.path))])
 
 
-def _proxy_words(rows: curves.Rows) -> str:
+def _proxy_words(rows: curves.Rows, moves: bool) -> str:
     """What the quick distance says, which was measured as it trained; "" where it was not."""
     steps, values = curves.series(rows, "proxy_fd")
     if not len(values):
@@ -98,8 +98,8 @@ def _proxy_words(rows: curves.Rows) -> str:
         curves.series(rows, "proxy_floor"),
     )
     text = (
-        "The quick Fréchet distance, from few samples in few steps and in the pixels alone, went from "
-        f"{values[0]:.3g} to {values[-1]:.3g}"
+        f"The quick Fréchet distance, from few samples in few steps and in the {'poses' if moves else 'pixels'} alone, "
+        f"went from {values[0]:.3g} to {values[-1]:.3g}"
     )
     if len(counts):
         text = text.replace("few samples", f"{counts[-1]:.0f} samples")
