@@ -56,7 +56,7 @@ class Curve:
         self.held_out = 0.0 if args.inception else 0.1
         self.data = load(DataSpec(args.cifar, held_out=self.held_out))
         _, height, width, channels = self.data.x.shape
-        self.shape = Shape(channels, height, width, self.data.classes if self.data.labels is not None else ())
+        self.shape = Shape.images(channels, height, width, self.data.classes if self.data.labels is not None else ())
         self.config = self.computing("bf16 last")
         self.judge = Judge(self.data, self.config.data, features)
         self.cost = 0.0  # seconds that measuring one sample took, the last time

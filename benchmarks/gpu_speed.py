@@ -22,7 +22,7 @@ from noisette.experiment.files import write_json
 from noisette.experiment.runs import Shape
 from noisette.tasks.trainer import Trainer
 
-CIFAR = Shape(3, 32, 32, tuple("abcdefghij"))
+CIFAR = Shape.images(3, 32, 32, tuple("abcdefghij"))
 
 NETS: dict[str, dict[str, Any]] = {
     "cifar10": {},

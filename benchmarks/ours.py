@@ -35,7 +35,7 @@ class Noisette(Peer):
 
     @staticmethod
     def build(channels: int, side: int, /, **arguments: Any) -> nn.Module:
-        return build.backbone(NetConfig(conditional=False, **arguments), Shape(channels, side, side))
+        return build.backbone(NetConfig(conditional=False, **arguments), Shape.images(channels, side, side))
 
     @staticmethod
     def forward(net: nn.Module, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Noisette(Peer):
             "train": {"batch": batch, "steps": steps, "device": "cpu", **FAST, **(train or {})},
         }
         _, height, width, channels = data.x.shape
-        return cls(Trainer(Config().changed(settings), Shape(channels, height, width), data), steps)
+        return cls(Trainer(Config().changed(settings), Shape.images(channels, height, width), data), steps)
 
     def step(self, x: Tensor) -> float:
         """x is not looked at: the trainer cuts the same batch out of the data itself, as it always does."""

@@ -27,8 +27,8 @@ import torch
 
 import noisette as nt
 from noisette.coursework import DiffusionDataset, DiffusionModel, forward_process, test_function
+from noisette.data.stream import images
 from noisette.diffusion.schedules import make_schedule
-from noisette.tasks.generate import images
 from noisette.views.figures import grid
 
 TINY = os.environ.get("NOISETTE_NOTEBOOK") == "tiny"

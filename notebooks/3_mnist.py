@@ -25,9 +25,9 @@ import torch
 
 from noisette.coursework import DiffusionDataset, MNISTDiffusion
 from noisette.data import DataSpec, load
+from noisette.data.stream import images
 from noisette.diffusion.likelihood import variational_bits
 from noisette.experiment.config import DataConfig
-from noisette.tasks.generate import images
 from noisette.tasks.judge import Judge
 from noisette.views.figures import grid
 

@@ -32,7 +32,7 @@ from noisette.coursework import (
     check_diffusion_model,
     check_diffusion_process,
 )
-from noisette.tasks.generate import images
+from noisette.data.stream import images
 from noisette.views.explained.between import JUMP, UNEVEN
 from noisette.views.figures import grid
 

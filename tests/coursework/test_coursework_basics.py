@@ -14,10 +14,10 @@ import noisette as nt
 from noisette import UserError, coursework
 from noisette.coursework import DiffusionDataset, DiffusionProcess, forward_process
 from noisette.data import DataSpec, load
-from noisette.data.stream import Stream
+from noisette.data.stream import Stream, images
 from noisette.diffusion.schedules import Flow, TerminalSignalWarning, cosine
 from noisette.experiment.runs import Run
-from noisette.tasks.generate import generate, images, noise_of
+from noisette.tasks.generate import generate, noise_of
 
 # --- the data set ---------------------------------------------------------------------------------------------------
 

@@ -42,9 +42,9 @@ class Images:
 
     def decode(self, x: Tensor) -> Stored:
         """(N, C, H, W) -> uint8 (N, H, W, C); what lies outside [-1, 1] is clipped."""
-        from noisette.data.stream import to_bytes
+        from noisette.data.stream import images
 
-        return np.ascontiguousarray(to_bytes(x).permute(0, 2, 3, 1).cpu().numpy())
+        return images(x)
 
     def encode(self, stored: Stored) -> Tensor:
         """uint8 (N, H, W, C) -> float32 (N, C, H, W) in [-1, 1]."""

@@ -167,6 +167,11 @@ def to_bytes(x: Tensor, normaliser: dict[str, Any] = NORMALISER) -> Tensor:
     return ((x.float() - shift) * scale).round().clamp(0, 255).to(torch.uint8)
 
 
+def images(x: Tensor) -> NDArray[np.uint8]:
+    """(N, C, H, W) in [-1, 1] -> uint8 (N, H, W, C); what lies outside is clipped."""
+    return np.ascontiguousarray(to_bytes(x).permute(0, 2, 3, 1).cpu().numpy())
+
+
 def generator(
     seed: int, step: int, rank: int = 0, purpose: str = "", device: torch.device | str = "cpu"
 ) -> torch.Generator:
