@@ -71,6 +71,9 @@ def resolve(shape: Shape, recipe: str | None, settings: Mapping[str, Any]) -> Co
         config = parse(recipes.settings(name, settings, labels=False), "settings")
     if not any((config.train.minutes, config.train.steps, config.train.images)):
         config = config.changed({"train.minutes": 2.0})
+    boneless = isinstance(shape.medium, Motion) and not shape.medium.skeleton.edges
+    if boneless and "bones" not in settings.get("objective", {}):  # a recipe's, for bodies whose bones are known
+        config = config.changed({"objective.bones": 0.0})
     if config.kind == "gan":
         channels = config.gan.channels or _matched(config, shape)
         return config.changed({"gan.channels": channels, "gan.lr": config.gan.lr or gan_rate(channels)})
