@@ -10,17 +10,14 @@ from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
 from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import Recording, Take, as_take, describe
+from noisette.data.motion.takes import BESIDE, Recording, Take, as_take, describe
 from noisette.errors import UserError
 
 CLIP_KEYS = ("x", "clips", "motion", "motions", "positions", "poses", "keypoints", "data", "arr_0")
 LENGTH_KEYS = ("length", "lengths")
-LABEL_KEYS = ("label", "labels", "action", "actions", "y", "targets", "activity")
+LABEL_KEYS = ("label", "labels", *BESIDE["label"], "actions", "y", "targets")
 CLASS_KEYS = ("classes", "class_names", "label_names", "categories", "actions_names")
-SUBJECT_KEYS = ("subject", "subjects", "person", "actor")
-NAME_KEYS = ("clip", "name", "take", "sequence", "file")
-FPS_KEYS = ("fps", "rate", "frame_rate")
-STEP_KEYS = ("dt", "frame_time")
+SUBJECT_KEYS = (*BESIDE["subject"], "subjects")
 JOINT_KEYS = ("names", "joint", "joints", "joint_names", "keypoint_names")
 PARENT_KEYS = ("parents", "parent")
 EDGE_KEYS = ("edges", "bones", "links")
@@ -69,13 +66,12 @@ def read_npz(path: Path) -> Recording:
                 f"{path}: {odd.name} has {odd.x.shape[1]} joints of {odd.x.shape[2]} coordinates, {takes[0].name} has "
                 f"{takes[0].x.shape[1]} of {takes[0].x.shape[2]}: every take must have the same"
             )
-        rate = _rate(arrays, 1, path)[0]
-        takes = [Take(t.x, t.name, fps=rate) for t in takes]
+        arrays = {k: a for k, a in arrays.items() if k not in many}  # a take may be called `walk`, or `action`
     else:
         x = _with_joints(arrays[clips], arrays, f"{path}: {clips}")
         length = _first(arrays, LENGTH_KEYS)
         takes = _split(x, length, path.stem, f"{path}: {clips}")
-        takes = _told(takes, arrays, path)
+    takes = _told(takes, arrays, path)
     return Recording(takes, _skeleton(arrays, takes[0].x.shape[1], path), frozenset(arrays) & {"unit", "up"})
 
 
@@ -130,7 +126,7 @@ def _told(takes: list[Take], arrays: dict[str, NDArray[Any]], path: Path) -> lis
     n = len(takes)
     classes = _first(arrays, CLASS_KEYS)
     labels, subjects = (_texts(arrays, k, n, path) for k in (LABEL_KEYS, SUBJECT_KEYS))
-    names = _texts(arrays, NAME_KEYS, n, path)
+    names = _texts(arrays, BESIDE["name"], n, path)
     given = _first(arrays, LABEL_KEYS)
     if classes is not None and given is not None and given.dtype.kind in "iu":
         if given.size and not 0 <= int(given.min()) <= int(given.max()) < len(classes):
@@ -155,8 +151,8 @@ def _texts(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...], n: int, path:
 
 
 def _rate(arrays: dict[str, NDArray[Any]], n: int, path: Path) -> list[float | None]:
-    """Frames a second of each take, of `fps` or `dt`; kept to six digits, for times that were stored in float32."""
-    values, step = _first(arrays, FPS_KEYS), _first(arrays, STEP_KEYS)
+    """Frames a second of each take, of `fps` or `dt`; kept to four digits, for times that were stored in float32."""
+    values, step = _first(arrays, BESIDE["fps"]), _first(arrays, BESIDE["dt"])
     if values is None and step is None:
         return [None] * n
     try:
