@@ -31,7 +31,7 @@ def read_npy(path: Path) -> Recording:
             x = np.load(opened, allow_pickle=False)
     except Exception as error:  # a damaged file raises almost anything
         raise UserError(f"{path}: not a readable .npy file ({_without_pickle(error)})") from None
-    return Recording(_split(x, None, path.stem, str(path)))
+    return Recording(_split(x, None, path.stem, str(path)), notes=_like_pictures(x))
 
 
 def read_npz(path: Path) -> Recording:
@@ -53,6 +53,7 @@ def read_npz(path: Path) -> Recording:
         raise
     except Exception as error:  # a damaged file raises almost anything
         raise UserError(f"{path}: not a readable .npz file ({_without_pickle(error)})") from None
+    notes: list[str] = []
     clips = next((k for k in CLIP_KEYS if k in arrays and arrays[k].ndim >= 2), None)
     if clips is None:
         many = [k for k, a in arrays.items() if a.ndim == 3 and a.shape[2] in (2, 3) and a.dtype.kind in "iuf"]
@@ -71,8 +72,19 @@ def read_npz(path: Path) -> Recording:
         x = _with_joints(arrays[clips], arrays, f"{path}: {clips}")
         length = _first(arrays, LENGTH_KEYS)
         takes = _split(x, length, path.stem, f"{path}: {clips}")
+        notes = [] if length is not None else _like_pictures(x)
     takes = _told(takes, arrays, path)
-    return Recording(takes, _skeleton(arrays, takes[0].x.shape[1], path), frozenset(arrays) & {"unit", "up"})
+    stated = frozenset(arrays) & {"unit", "up"}
+    return Recording(takes, _skeleton(arrays, takes[0].x.shape[1], path), stated, notes=notes)
+
+
+def _like_pictures(x: NDArray[Any]) -> list[str]:
+    """A note where (n, F, J, 3) may as well be colour pictures (n, H, W, 3) in [-1, 1]."""
+    if x.ndim != 4 or x.shape[-1] != 3 or (np.abs(x) > 1).any():
+        return []
+    return [
+        f"{len(x)} takes of {x.shape[1]} frames and {x.shape[2]} joints: if these are pictures, --data.medium images"
+    ]
 
 
 def _without_pickle(error: BaseException) -> str:

@@ -78,7 +78,7 @@ def _like_clips(array: IO[bytes]) -> bool:
     if len(shape) == 3 or shape[-1] == 2:
         return True
     some = np.frombuffer(array.read(min(100, shape[0]) * math.prod(shape[1:]) * dtype.itemsize), dtype)
-    return shape[1] != shape[2] and bool(np.nanmin(some) < 0)
+    return shape[1] != shape[2] and bool((some < 0).any())
 
 
 def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) -> Recording:

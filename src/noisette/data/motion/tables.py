@@ -120,8 +120,8 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     if len(axes) > 1 or axes[0] not in ("xy", "xyz"):
         odd = min(joints, key=lambda j: len(joints[j]))
         raise UserError(
-            f'{where}: "{odd}" has {", ".join(sorted(joints[odd]))} only; each joint needs x and y, and z if one has it '
-            "(`columns` lists those that are meant)"
+            f'{where}: "{odd}" has {", ".join(sorted(joints[odd]))} only; each joint needs x and y, and z if one has '
+            "it (`columns` lists those that are meant)"
         )
     return list(joints), len(axes[0]), [joints[j][a] for j in joints for a in axes[0]]
 
@@ -259,9 +259,7 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _frames(
-    frames: Any, columns: Sequence[str], where: str
-) -> tuple[NDArray[np.float64], list[str] | None, _Cells]:
+def _frames(frames: Any, columns: Sequence[str], where: str) -> tuple[NDArray[np.float64], list[str] | None, _Cells]:
     """(x (F, J, D), the joints' names where the rows carry them, what else the rows say)."""
     if not isinstance(frames, list) or not frames:
         raise UserError(f"{where}: no frame in it")

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from noisette.data.motion.skeleton import Skeleton, numbered
 from noisette.errors import UserError
 
-
 BESIDE = {
     "name": ("clip", "name", "take", "sequence", "seq", "file", "clip_id"),
     "label": ("label", "action", "class", "activity"),
