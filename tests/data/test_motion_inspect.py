@@ -55,4 +55,6 @@ def test_warnings(tmp_path: Path) -> None:
     ):
         (warning,) = warnings({**fine, **change})
         assert words in warning
+    (warning,) = warnings({**fine, "takes": 120, "pairs": 0})
+    assert "--mirror" not in warning
     assert warnings({**fine, "jitter": None}) == []

@@ -117,6 +117,20 @@ def test_short_takes_are_held_or_dropped(tmp_path: Path) -> None:
     assert len(dropped) == 1 and dropped.info["short"] == {"held": 0, "dropped": 3}
 
 
+def test_takes_are_counted_and_not_their_parts(tmp_path: Path) -> None:
+    x = [body(80), body(20, 1), body(40, 2)]
+    for a in (10, 30, 50):  # parts of 10, 10, 10 and 20 frames
+        x[0][a : a + 10] = np.nan
+    x[2][7:33] = np.nan  # two of 7: nothing is left of this take
+    np.savez(tmp_path / "a.npz", x=np.concatenate(x), length=[80, 20, 40], names=NAMES, fps=30, unit="m")
+    data = load(MotionSpec(str(tmp_path / "a.npz"), frames=16, held_out=0))
+    assert data.info["short"] == {"held": 1, "dropped": 1} and data.info["takes"] == 2
+    notes = data.info["notes"]
+    assert any("1 of 3 takes are too short" in n for n in notes) and any("1 of 3 takes have fewer" in n for n in notes)
+    parts = load(MotionSpec(str(tmp_path / "a.npz"), frames=16, held_out=0, short="drop"))
+    assert any("3 parts of takes, cut off by gaps, are too short for 16 frames" in n for n in parts.info["notes"])
+
+
 def test_classes_and_limit(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", [20] * 9, label=["10", "2", "x"] * 3)
     assert load(MotionSpec(path, frames=16)).classes == ("2", "10", "x")
@@ -134,6 +148,31 @@ def test_some_labels_are_none(tmp_path: Path) -> None:
     np.save(tmp_path / "b.npy", body(20, 1))
     data = load(MotionSpec(str(tmp_path), frames=16))
     assert data.labels is None and data.classes == () and data.info["per_class"] == {}
+    assert sum("1 of 2 takes have no class" in n for n in data.info["notes"]) == 1
+    (tmp_path / "walk" / "a.npy").unlink()
+    np.save(tmp_path / "c.npy", body(20))
+    assert not any("class" in n for n in load(MotionSpec(str(tmp_path), frames=16)).info["notes"])
+
+
+def clips(path: Path, beside: list[dict[str, Any]]) -> str:
+    told = [{"frames": body(20, k).tolist(), **facts} for k, facts in enumerate(beside)]
+    path.write_text(json.dumps({"skeleton": {**SKELETON.to_json(), "fps": None}, "clips": told}))
+    return str(path)
+
+
+def test_some_subjects_are_none(tmp_path: Path) -> None:
+    people: list[dict[str, Any]] = [{"subject": k, "fps": 30} for k in range(6)]
+    data = load(MotionSpec(clips(tmp_path / "a.json", [*people, {"fps": 30}]), frames=16))
+    assert data.info["split"]["by"] == "take"
+    assert data.info["notes"] == ["1 of 7 takes have no subject: takes are held out, not whole subjects"]
+    for known in (people, [{"fps": 30}] * 6):
+        assert load(MotionSpec(clips(tmp_path / "b.json", known), frames=16)).info["notes"] == []
+
+
+def test_some_rates_are_none(tmp_path: Path) -> None:
+    data = load(MotionSpec(clips(tmp_path / "a.json", [{"fps": 30}, {}, {"fps": 30}]), frames=16))
+    (note,) = data.info["notes"]
+    assert note == "1 of 3 takes do not say how many frames a second they have: taken to have 30"
 
 
 def test_fingerprints(tmp_path: Path) -> None:
@@ -145,6 +184,15 @@ def test_fingerprints(tmp_path: Path) -> None:
                  MotionSpec(path, frames=16, heading=False), MotionSpec(path, frames=16, stride=3)):  # fmt: skip
         assert load(spec).fingerprint != base.fingerprint
     assert base.digests.shape == (len(base), 16) and len({d.tobytes() for d in base.digests}) == len(base)
+
+
+def test_a_fingerprint_holds_what_the_split_hangs_on(tmp_path: Path) -> None:
+    """The same frames of other people are split otherwise: what was learned from one must not pass for the other's."""
+    one, other = ([k // 2 for k in range(12)], [k % 6 for k in range(12)])
+    paths = [npz(tmp_path / f"{n}.npz", [20] * 12, subject=s) for n, s in (("a", one), ("b", other))]
+    a, b, none = (load(MotionSpec(p, frames=16)) for p in (*paths, npz(tmp_path / "c.npz", [20] * 12)))
+    assert (a.digests == b.digests).all() and a.held_out.tolist() != b.held_out.tolist()
+    assert len({a.fingerprint, b.fingerprint, none.fingerprint}) == 3
 
 
 # --- the split ---
@@ -272,6 +320,28 @@ def test_without_left_and_right_there_is_no_heading(tmp_path: Path) -> None:
     assert not any(
         "left and right" in n for n in load(MotionSpec(str(tmp_path / "a.npy"), heading=False, frames=16)).info["notes"]
     )
+
+
+def test_a_mirror_needs_left_and_right(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.stack(takes([30] * 4)))
+    refused("which they are is not known.*--skeleton", source=str(tmp_path / "a.npy"), frames=16, mirror=True)
+    (tmp_path / "s.json").write_text(json.dumps(SKELETON.to_json()))
+    assert load(MotionSpec(str(tmp_path / "a.npy"), frames=16, mirror=True, skeleton=str(tmp_path / "s.json"))).augment
+
+
+def test_two_dimensions_do_not_rotate(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.stack(takes([30] * 4))[..., :2])
+    refused("not in two dimensions", source=str(tmp_path / "a.npy"), frames=16, rotate=90)
+
+
+def test_what_may_be_pictures_is_told(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).uniform(-1, 1, (6, 20, 30, 3))
+    np.save(tmp_path / "a.npy", pictures)
+    np.savez(tmp_path / "a.npz", x=pictures)
+    np.save(tmp_path / "b.npy", np.stack(takes([30] * 4)))
+    for name, told in (("a.npy", 1), ("a.npz", 1), ("b.npy", 0)):
+        notes = load(MotionSpec(str(tmp_path / name), frames=16)).info["notes"]
+        assert sum("--data.medium images" in n for n in notes) == told
 
 
 def test_nothing_left_to_train_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,37 @@ def test_one_array_a_take(tmp_path: Path) -> None:
     found = read(str(tmp_path / "a.npz"))
     same(found, [a, b])
     assert [(t.name, t.fps) for t in found.takes] == [("jump_1", 20), ("jump_2", 20)]
+
+
+def test_one_array_a_take_and_what_stands_beside(tmp_path: Path) -> None:
+    a, b = takes([9, 5])
+    np.savez(tmp_path / "a.npz", action=a, jump_2=b, **{"class": ["run", "jump"]}, subject=[7, 8], dt=[0.05, 0.1])
+    u, v = read(str(tmp_path / "a.npz")).takes
+    assert (u.name, u.label, u.subject, u.fps) == ("action", "run", "7", 20)
+    assert (v.name, v.label, v.subject, v.fps) == ("jump_2", "jump", "8", 10)
+    np.savez(tmp_path / "b.npz", u=a, v=b, label=["walk"] * 3)
+    refused("3 values of `label` for 2 takes", str(tmp_path / "b.npz"))
+
+
+@pytest.mark.parametrize("label", ["label", "action", "class", "activity"])
+@pytest.mark.parametrize(("key", "value"), [("fps", 50), ("rate", 50), ("dt", 0.02), ("frame_time", 0.02)])
+def test_every_reader_knows_the_same_names(tmp_path: Path, label: str, key: str, value: float) -> None:
+    rows: list[dict[str, Any]] = [{"a_x": k, "a_y": 1, label: "walk", "person": "s", key: value} for k in range(3)]
+    points, facts = [[[k, 1]] for k in range(3)], {label: "walk", "person": "s", key: value}
+    np.savez(tmp_path / "a.npz", x=np.array(points, float), **{k: np.array(v) for k, v in facts.items()})
+    lines = [",".join(rows[0]), *(",".join(map(str, r.values())) for r in rows)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    for name, content in (
+        ("rows", rows),
+        ("frames", {"frames": points, **facts}),
+        ("inner", {"clips": [{"rows": rows}]}),
+        ("clips", {"clips": [{"frames": points, label: "walk"}], "person": "s", key: value}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    for name in ("a.npz", "a.csv", "rows.json", "frames.json", "inner.json", "clips.json"):
+        (take,) = read(str(tmp_path / name)).takes
+        assert (take.label, take.subject, take.fps) == ("walk", "s", 50), name
+        assert take.x[:, 0].tolist() == [[0, 1], [1, 1], [2, 1]], name
 
 
 def test_four_dimensions(tmp_path: Path) -> None:
@@ -151,6 +183,12 @@ def test_clips_labels_and_times_in_a_table(tmp_path: Path) -> None:
     assert v.x[:, 0, 0].tolist() == [2, 3, 4] and np.isnan(v.x[:, 1, 1]).all()
 
 
+def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("index,activity,BODY,a_x,a_y\n0,walk,9,1,2\n1,walk,9,3,4\n")
+    found = read(str(tmp_path / "a.csv"))
+    assert found.skeleton is not None and found.skeleton.names == ("a",) and found.takes[0].label == "walk"
+
+
 def test_columns_that_are_listed(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("n,p,q,r,s,t,u\n0,1,2,3,4,5,6\n1,7,8,9,10,11,12\n")
     refused("no columns such as hip_x", str(tmp_path / "a.csv"))
@@ -174,6 +212,10 @@ def test_decimal_commas(tmp_path: Path) -> None:
         ("a_x,a_y,a_x\n1,2,3\n", 'two columns are called "a_x"'),
         ("a_x,a_y,b_x,b_y,b_z\n1,2,3,4,5\n", '"a" has x, y only'),
         ("a_x,a_z\n1,2\n", '"a" has x, z only'),
+        ("a_x,a_y,knee_x\n1,2,3\n", '"knee" has x only'),
+        ("aX,aY,kneeY\n1,2,3\n", '"knee" has y only'),
+        ("a_x,a_y,fps\n1,2,-3\n", '"fps" must be above 0'),
+        ("a_x,a_y,dt\n1,2,0\n", '"dt" must be above 0'),
         ("a_x,a_y\n", "no frame in it"),
         ("", "must name the columns"),
         ("\x00\xff", "table|columns"),
@@ -226,6 +268,26 @@ def test_json_with_gaps_facts_and_a_skeleton(tmp_path: Path) -> None:
     assert np.isnan(take.x).sum() == 4 and np.isnan(take.x[1, 4]).all()
 
 
+def test_json_rows_are_cut_like_a_table(tmp_path: Path) -> None:
+    rows = [
+        {"clip": c, "label": n, "time": k / 50, "hip": [k, 1], "knee": None if k == 0 else [k, 0]}
+        for k, (c, n) in enumerate([("u", "walk"), ("u", "walk"), ("v", 7), ("v", 7), ("v", 7)])
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    u, v = read(str(tmp_path / "a.json")).takes
+    assert (u.name, u.label, u.fps, u.x.shape) == ("u", "walk", 50, (2, 2, 2)) and np.isnan(u.x[0, 1]).all()
+    assert (v.name, v.label, v.fps) == ("v", "7", 50) and v.x[:, 0, 0].tolist() == [2, 3, 4]
+    (tmp_path / "b.json").write_text(
+        json.dumps({"clips": [{"rows": rows[:2], "label": "run", "fps": 20, "subject": 3}]})
+    )
+    (take,) = read(str(tmp_path / "b.json")).takes
+    assert (take.label, take.fps, take.subject) == (
+        "walk",
+        50,
+        "3",
+    )  # the rows first, the clip for what they do not say
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -240,6 +302,15 @@ def test_json_with_gaps_facts_and_a_skeleton(tmp_path: Path) -> None:
         ("[[[1,2,3,4]]]", "is not motion"),
         ("[1, 2]", "is not motion"),
         ('{"frames": [[[1,2,3]]], "fps": "x"}', '"fps" must be a number'),
+        ('{"frames": [[[1,2,3]]], "rate": 0}', '"fps" must be above 0'),
+        ('{"frames": [[[1,2,3]]], "fps": 1' + "0" * 400 + "}", '"fps" must be above 0'),
+        ('{"frames": [[[1,2,1' + "0" * 400 + "]]]}", "2 or 3 numbers"),
+        ('{"frames": [[[1,2,3]]], "label": ["a"]}', '"label" must be a text or a number'),
+        ('[{"a_x": 1, "a_y": 2, "time": "noon"}]', '"time" must be a number'),
+        ('[{"a_x": 1, "a_y": 2, "b_x": 1}]', '"b" has x only'),
+        ('{"columns": 5, "rows": [[1, 2]]}', '"columns" must be a list of texts'),
+        ('{"columns": ["a_x", 5], "rows": [[1, 2]]}', '"columns" must be a list of texts'),
+        ('{"columns": ["a_x", "a_y"], "rows": [[1]]}', "1 numbers a row, but 2 columns"),
         ('{"clips": [{"frames": [[[1,2,3]]]}, {"frames": [[[1,2,3],[1,2,3]]]}]}', "2 joints of 3 .*1 of 3"),
         ('{"skeleton": {"names": ["a", "b"]}, "frames": [[[1,2,3]]]}', "skeleton has 2 joints, its frames 1"),
         ("[" * 100_000, "not a readable JSON"),
@@ -317,6 +388,8 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     ):
         np.save(tmp_path / f"{name}.npy", x)
         assert is_motion(str(tmp_path / f"{name}.npy")) == motion, name
+    np.savez(tmp_path / "each.npz", walk=body(4), run=body(5))  # one array a take, called as each likes
+    assert is_motion(str(tmp_path / "each.npz"))
     assert is_motion("motion") and not is_motion("digits")
     assert not is_motion(str(tmp_path))  # a.png
     (tmp_path / "a.png").unlink()
@@ -327,6 +400,23 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     (pictures / "labels.csv").write_text("file,label\n1.jpg,cat\n")
     (pictures / "1.jpg").write_text("x")
     assert not is_motion(str(pictures))
+
+
+def test_what_a_file_is_costs_its_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((1000, 8, 8, 3), np.uint8))
+    np.savez_compressed(tmp_path / "b.npz", x=np.random.default_rng(0).normal(size=(1000, 8, 9, 3)))
+    unpacked = 0
+    read_some = zipfile.ZipExtFile.read
+
+    def counted(self: zipfile.ZipExtFile, n: int | None = -1) -> bytes:
+        nonlocal unpacked
+        content = read_some(self, n)
+        unpacked += len(content)
+        return content
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", counted)
+    assert not is_motion(str(tmp_path / "a.npz")) and 0 < unpacked < 1000
+    assert is_motion(str(tmp_path / "b.npz")) and unpacked < 100 * 8 * 9 * 3 * 8 + 2000
 
 
 # --- whatever happens to a file ---

@@ -159,14 +159,6 @@ def test_augmented_bodies_keep_their_bones(data: MotionData) -> None:
     assert np.abs(lengths(x) - bones.mean((0, 1))).max() < 0.01
 
 
-def test_two_dimensions_are_not_turned(tmp_path: Path) -> None:
-    flat = np.concatenate([body(30, k, dims=2) for k in range(3)])
-    np.savez(tmp_path / "a.npz", x=flat, length=[30, 30, 30])
-    data = load(MotionSpec(str(tmp_path / "a.npz"), frames=16, rotate=True, centre="world"))
-    rows = data.train[:4]
-    np.testing.assert_array_equal(varied(data, rows, np.random.rand(4, 3), data.augment), data.x[rows])  # noqa: NPY002
-
-
 def test_a_mirror_goes_along_the_axis_that_bodies_are_broad(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", [30, 30], yaw=np.pi / 2)
     assert load(MotionSpec(path, frames=16, heading=False)).lateral == 2

@@ -22,13 +22,13 @@ LOOKED_AT = 2000
 def statistics(data: MotionData) -> dict[str, Any]:
     """What a preflight has to say about loaded clips, JSON-able.
 
-    count, takes, frames, joints, dims, fps, seconds (of all takes, None where the rate is not known), unit, bytes,
-    classes, per_class, largest_share, unreadable, ignored, cleaning, short, train, held_out, split (by what, and which
-    subjects are held out), exact_duplicates (takes that begin like an earlier one), still (clips in which hardly
-    anything moves), size (of a body: the median over clips of the largest extent of the first pose), speed (mean over
-    joints and frames, units a second, or a frame), reach (median distance between a clip's first and last root),
-    jitter (how much bones change their length within a clip: the mean over bones of standard deviation / mean; None
-    without bones).
+    count, takes, frames, joints, dims, fps, seconds (of all takes, None where the rate is not known), unit, pairs (of
+    left and right joints), bytes, classes, per_class, largest_share, unreadable, ignored, cleaning, short, train,
+    held_out, split (by what, and which subjects are held out), exact_duplicates (takes that begin like an earlier one),
+    still (clips in which hardly anything moves), size (of a body: the median over clips of the largest extent of the
+    first pose), speed (mean over joints and frames, units a second, or a frame), reach (median distance between a
+    clip's first and last root), jitter (how much bones change their length within a clip: the mean over bones of
+    standard deviation / mean; None without bones).
     """
     rows = np.unique(np.linspace(0, len(data) - 1, min(len(data), LOOKED_AT)).astype(np.int64))
     x = data.x[rows].astype(np.float64)
@@ -49,6 +49,7 @@ def statistics(data: MotionData) -> dict[str, Any]:
         "fps": data.fps,
         "seconds": None if data.fps is None else round(float(length.sum()) / data.fps, 1),
         "unit": data.skeleton.unit,
+        "pairs": len(data.skeleton.pairs),
         "bytes": data.x.nbytes,
         "classes": len(data.classes),
         "per_class": dict(shares),
@@ -88,7 +89,8 @@ def warnings(stats: dict[str, Any]) -> list[str]:
     if takes < 50:
         out.append(f"Only {takes} takes: the model will learn them by heart and copy them. A few hundred are a start.")
     elif takes < 200:
-        out.append(f"{takes} takes are few: expect clips close to single ones. More data helps, so does --mirror.")
+        helps = "More data helps, so does --mirror." if stats["pairs"] else "More data helps."
+        out.append(f"{takes} takes are few: expect clips close to single ones. {helps}")
     shares = stats["per_class"]
     if len(shares) > 1:
         name, most = max(shares.items(), key=lambda item: item[1])

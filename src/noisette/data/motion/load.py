@@ -45,19 +45,21 @@ def load(spec: MotionSpec) -> MotionData:
     skeleton, told = infer.complete(found.skeleton, frames, found.stated)
     skeleton = replace(skeleton, fps=fps)
     notes += told
+    _variable(skeleton, frames.shape[-1], spec)
     heading = _heading(skeleton, frames, spec, notes)
     placing = Placing(skeleton, spec.centre, heading, sense(frames, skeleton) if heading else 1)
     x, of = _windows(pieces, spec, placing, notes)
 
     kept, take = np.unique(np.array([pieces.stretches[s].take for s in of]), return_inverse=True)
-    labels, classes = _labels([takes[k].label for k in kept], spec)
+    labels, classes = _labels([takes[k].label for k in kept], spec, notes)
     each = None if labels is None else labels[take]
     digests = _digests(x, takes, kept[take], found.version)
     subjects = tuple(takes[k].subject for k in kept)
-    train, held_out, by = _split(kept, take, takes, labels, subjects, spec)
+    identities = _identities([takes[k] for k in kept], found.version)
+    train, held_out, by = _split(take, identities, labels, subjects, spec, notes)
     if not len(train):
         raise UserError(f"{spec.source}: no clip is left to train on; a smaller --held-out or --frames gives some")
-    fingerprint = _fingerprint(x, digests, each, classes, spec, skeleton)
+    fingerprint = _fingerprint(x, digests, each, classes, spec, skeleton, identities, subjects)
     held = sorted({subjects[take[r]] or "" for r in held_out}) if by == "subject" else []
     info: dict[str, Any] = {
         "kind": "motion",
@@ -112,6 +114,7 @@ def _chosen(found: Recording, spec: MotionSpec) -> list[Take]:
 def _rate(takes: list[Take], spec: MotionSpec, notes: list[str]) -> float | None:
     """Frames a second of the clips; None where neither the source nor the user says."""
     rates = [t.fps for t in takes if t.fps is not None]
+    silent = len(takes) - len(rates)
     if not rates:
         if spec.fps is not None:
             notes.append(f"the source does not say how many frames a second it has: taken as {spec.fps:g}")
@@ -126,6 +129,10 @@ def _rate(takes: list[Take], spec: MotionSpec, notes: list[str]) -> float | None
     to = round(to) if abs(to - round(to)) < 0.002 * to else to
     if max(rates) > 1.005 * min(rates) and spec.fps is None:
         notes.append(f"the takes have {min(rates):g} to {max(rates):g} frames a second: resampled to {to:g} (--fps)")
+    if silent:
+        notes.append(
+            f"{silent} of {len(takes)} takes do not say how many frames a second they have: taken to have {to:g}"
+        )
     return float(to)
 
 
@@ -179,6 +186,17 @@ def _emptiness(take: Take, skeleton: Skeleton | None, origin: NDArray[np.bool_])
     return f'joint "{skeleton.names[joint] if skeleton else joint}" is never seen'
 
 
+def _variable(skeleton: Skeleton, dims: int, spec: MotionSpec) -> None:
+    """Raises UserError where clips cannot be varied as they are asked to be."""
+    if spec.mirror and not skeleton.pairs:
+        raise UserError(
+            f"{spec.source}: mirror exchanges left and right joints, but which they are is not known: a skeleton file "
+            'with "pairs", or with names that tell them apart, says it (--skeleton FILE)'
+        )
+    if spec.rotate and dims == 2:
+        raise UserError(f"{spec.source}: rotate turns clips about the vertical: not in two dimensions")
+
+
 def _heading(skeleton: Skeleton, frames: NDArray[np.float64], spec: MotionSpec, notes: list[str]) -> bool:
     if not spec.heading or spec.centre == "world" or frames.shape[-1] == 2:
         return False
@@ -204,14 +222,14 @@ def _windows(pieces: _Pieces, spec: MotionSpec, placing: Placing, notes: list[st
             f"{spec.source}: clips of {spec.frames} frames, but its longest take has {longest}: a smaller --frames"
         )
     blocks, start, low, of, at = [], [], [], [], 0
-    held = dropped = 0
+    held, dropped = set[int](), Counter[int]()  # takes; stretches of each take
     for k, stretch in enumerate(pieces.stretches):
         x = stretch.x
         if len(x) < spec.frames:
             if spec.short == "drop" or 2 * len(x) < spec.frames:
-                dropped += 1
+                dropped[stretch.take] += 1
                 continue
-            held += 1
+            held.add(stretch.take)
             x = np.concatenate((x, np.repeat(x[-1:], spec.frames - len(x), axis=0)))
         first = starts(len(x), spec.frames, spec.step)
         blocks.append(x)
@@ -219,22 +237,33 @@ def _windows(pieces: _Pieces, spec: MotionSpec, placing: Placing, notes: list[st
         low += [(at, at + len(x))] * len(first)
         of += [k] * len(first)
         at += len(x)
-    if dropped:
-        notes.append(f"{dropped} of {len(pieces.stretches)} takes are too short for {spec.frames} frames: left out")
+    used = {pieces.stretches[k].take for k in of}
+    takes = len(used | set(dropped))
+    lost = len(set(dropped) - used)
+    parts = sum(count for take, count in dropped.items() if take in used)
+    if lost:
+        notes.append(f"{lost} of {takes} takes are too short for {spec.frames} frames: left out")
+    if parts:
+        notes.append(f"{parts} parts of takes, cut off by gaps, are too short for {spec.frames} frames: left out")
     if held:
         notes.append(
-            f"{held} of {len(pieces.stretches)} takes have fewer than {spec.frames} frames: they keep their last pose "
+            f"{len(held)} of {takes} takes have fewer than {spec.frames} frames without a gap: the last pose is kept "
             "to the end of the clip (a smaller --frames needs no such filling)"
         )
-    pieces.short = {"held": held, "dropped": dropped}
+    pieces.short = {"held": len(held), "dropped": lost}
     bounds = np.array(low, np.int64)
     frames = np.ascontiguousarray(np.concatenate(blocks), dtype=np.float32)
     return Clips(frames, np.concatenate(start), bounds[:, 0].copy(), bounds[:, 1].copy(), spec.frames, placing), of
 
 
-def _labels(texts: list[str | None], spec: MotionSpec) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+def _labels(
+    texts: list[str | None], spec: MotionSpec, notes: list[str]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """(a label for every take, class names): in the order asked for, else sorted, numbers by their value."""
-    if any(t is None for t in texts):
+    none = texts.count(None)
+    if none:
+        if none < len(texts):
+            notes.append(f"{none} of {len(texts)} takes have no class: the classes of the others are not used")
         return None, ()
     present = {str(t) for t in texts}
     classes = spec.classes or tuple(sorted(present, key=lambda t: (0, int(t), "") if t.isdecimal() else (1, 0, t)))
@@ -257,20 +286,31 @@ def _digests(x: Clips, takes: list[Take], take: NDArray[np.int64], version: str)
 
 def _fingerprint(
     x: Clips, digests: NDArray[np.uint8], labels: NDArray[np.int64] | None, classes: tuple[str, ...],
-    spec: MotionSpec, skeleton: Skeleton,
+    spec: MotionSpec, skeleton: Skeleton, identities: NDArray[np.uint8], subjects: tuple[str | None, ...],
 ) -> str:  # fmt: skip
+    """Of all that a model sees, and of what the split hangs on: data that are split otherwise are other data."""
     state = hashlib.blake2b(digest_size=16)
-    told = [list(x.shape), list(classes), spec.centre, x.placing.heading, skeleton.to_json()]
+    told = [list(x.shape), list(classes), spec.centre, x.placing.heading, skeleton.to_json(), subjects]
     state.update(json.dumps(told).encode())
+    state.update(identities.tobytes())
     state.update(digests.tobytes())
     if labels is not None:
         state.update(labels.astype("<i8").tobytes())
     return state.hexdigest()
 
 
+def _identities(takes: list[Take], version: str) -> NDArray[np.uint8]:
+    """(takes, 16): one hash a take, as the source has it; equal takes, equal hashes."""
+    out = bytearray()
+    for take in takes:
+        content = json.dumps([version, take.name]).encode() if version else take.x.tobytes()
+        out += hashlib.blake2b(content, digest_size=16).digest()
+    return np.frombuffer(out, np.uint8).reshape(-1, 16)
+
+
 def _split(
-    kept: NDArray[np.int64], take: NDArray[np.int64], takes: list[Take], labels: NDArray[np.int64] | None,
-    subjects: tuple[str | None, ...], spec: MotionSpec,
+    take: NDArray[np.int64], identities: NDArray[np.uint8], labels: NDArray[np.int64] | None,
+    subjects: tuple[str | None, ...], spec: MotionSpec, notes: list[str],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], str]:  # fmt: skip
     """Sorted rows (train, held_out), and what was kept whole: "subject" or "take"."""
     people = sorted({s for s in subjects if s is not None})
@@ -280,11 +320,11 @@ def _split(
         held = np.array([s in chosen for s in subjects])
         by = "subject"
     else:
-        whole = bytearray()
-        for k in kept:  # equal takes stay on one side, as equal images do
-            whole += hashlib.blake2b(takes[k].x.tobytes(), digest_size=16).digest()
-        _, out = split(np.frombuffer(whole, np.uint8).reshape(-1, 16), labels, spec.held_out, spec.seed)
-        held = np.isin(np.arange(len(kept)), out)
+        if None in subjects and len(people) >= FEWEST_SUBJECTS and spec.held_out > 0:
+            none = subjects.count(None)
+            notes.append(f"{none} of {len(subjects)} takes have no subject: takes are held out, not whole subjects")
+        _, out = split(identities, labels, spec.held_out, spec.seed)  # equal takes stay on one side, as equal images do
+        held = np.isin(np.arange(len(subjects)), out)
         by = "take"
     rows = held[take]
     return np.flatnonzero(~rows).astype(np.int64), np.flatnonzero(rows).astype(np.int64), by

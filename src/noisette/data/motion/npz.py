@@ -10,17 +10,14 @@ from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
 from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import Recording, Take, as_take, describe
+from noisette.data.motion.takes import BESIDE, Recording, Take, as_take, describe
 from noisette.errors import UserError
 
 CLIP_KEYS = ("x", "clips", "motion", "motions", "positions", "poses", "keypoints", "data", "arr_0")
 LENGTH_KEYS = ("length", "lengths")
-LABEL_KEYS = ("label", "labels", "action", "actions", "y", "targets", "activity")
+LABEL_KEYS = ("label", "labels", *BESIDE["label"], "actions", "y", "targets")
 CLASS_KEYS = ("classes", "class_names", "label_names", "categories", "actions_names")
-SUBJECT_KEYS = ("subject", "subjects", "person", "actor")
-NAME_KEYS = ("clip", "name", "take", "sequence", "file")
-FPS_KEYS = ("fps", "rate", "frame_rate")
-STEP_KEYS = ("dt", "frame_time")
+SUBJECT_KEYS = (*BESIDE["subject"], "subjects")
 JOINT_KEYS = ("names", "joint", "joints", "joint_names", "keypoint_names")
 PARENT_KEYS = ("parents", "parent")
 EDGE_KEYS = ("edges", "bones", "links")
@@ -34,7 +31,7 @@ def read_npy(path: Path) -> Recording:
             x = np.load(opened, allow_pickle=False)
     except Exception as error:  # a damaged file raises almost anything
         raise UserError(f"{path}: not a readable .npy file ({_without_pickle(error)})") from None
-    return Recording(_split(x, None, path.stem, str(path)))
+    return Recording(_split(x, None, path.stem, str(path)), notes=_like_pictures(x))
 
 
 def read_npz(path: Path) -> Recording:
@@ -56,6 +53,7 @@ def read_npz(path: Path) -> Recording:
         raise
     except Exception as error:  # a damaged file raises almost anything
         raise UserError(f"{path}: not a readable .npz file ({_without_pickle(error)})") from None
+    notes: list[str] = []
     clips = next((k for k in CLIP_KEYS if k in arrays and arrays[k].ndim >= 2), None)
     if clips is None:
         many = [k for k, a in arrays.items() if a.ndim == 3 and a.shape[2] in (2, 3) and a.dtype.kind in "iuf"]
@@ -69,14 +67,24 @@ def read_npz(path: Path) -> Recording:
                 f"{path}: {odd.name} has {odd.x.shape[1]} joints of {odd.x.shape[2]} coordinates, {takes[0].name} has "
                 f"{takes[0].x.shape[1]} of {takes[0].x.shape[2]}: every take must have the same"
             )
-        rate = _rate(arrays, 1, path)[0]
-        takes = [Take(t.x, t.name, fps=rate) for t in takes]
+        arrays = {k: a for k, a in arrays.items() if k not in many}  # a take may be called `walk`, or `action`
     else:
         x = _with_joints(arrays[clips], arrays, f"{path}: {clips}")
         length = _first(arrays, LENGTH_KEYS)
         takes = _split(x, length, path.stem, f"{path}: {clips}")
-        takes = _told(takes, arrays, path)
-    return Recording(takes, _skeleton(arrays, takes[0].x.shape[1], path), frozenset(arrays) & {"unit", "up"})
+        notes = [] if length is not None else _like_pictures(x)
+    takes = _told(takes, arrays, path)
+    stated = frozenset(arrays) & {"unit", "up"}
+    return Recording(takes, _skeleton(arrays, takes[0].x.shape[1], path), stated, notes=notes)
+
+
+def _like_pictures(x: NDArray[Any]) -> list[str]:
+    """A note where (n, F, J, 3) may as well be colour pictures (n, H, W, 3) in [-1, 1]."""
+    if x.ndim != 4 or x.shape[-1] != 3 or (np.abs(x) > 1).any():
+        return []
+    return [
+        f"{len(x)} takes of {x.shape[1]} frames and {x.shape[2]} joints: if these are pictures, --data.medium images"
+    ]
 
 
 def _without_pickle(error: BaseException) -> str:
@@ -130,7 +138,7 @@ def _told(takes: list[Take], arrays: dict[str, NDArray[Any]], path: Path) -> lis
     n = len(takes)
     classes = _first(arrays, CLASS_KEYS)
     labels, subjects = (_texts(arrays, k, n, path) for k in (LABEL_KEYS, SUBJECT_KEYS))
-    names = _texts(arrays, NAME_KEYS, n, path)
+    names = _texts(arrays, BESIDE["name"], n, path)
     given = _first(arrays, LABEL_KEYS)
     if classes is not None and given is not None and given.dtype.kind in "iu":
         if given.size and not 0 <= int(given.min()) <= int(given.max()) < len(classes):
@@ -155,8 +163,8 @@ def _texts(arrays: dict[str, NDArray[Any]], keys: tuple[str, ...], n: int, path:
 
 
 def _rate(arrays: dict[str, NDArray[Any]], n: int, path: Path) -> list[float | None]:
-    """Frames a second of each take, of `fps` or `dt`; kept to six digits, for times that were stored in float32."""
-    values, step = _first(arrays, FPS_KEYS), _first(arrays, STEP_KEYS)
+    """Frames a second of each take, of `fps` or `dt`; kept to four digits, for times that were stored in float32."""
+    values, step = _first(arrays, BESIDE["fps"]), _first(arrays, BESIDE["dt"])
     if values is None and step is None:
         return [None] * n
     try:

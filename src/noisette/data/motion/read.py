@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from noisette.data.arrays import IMAGE_KEYS
 from noisette.data.images import extensions
 from noisette.data.motion import procedural
 from noisette.data.motion.bvh import read_bvh
@@ -46,21 +50,35 @@ def is_motion(text: str) -> bool:
         return True
     try:
         if suffix == ".npy":
-            return _like_clips(np.load(path, mmap_mode="r", allow_pickle=False))
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            if any(k in file.files for k in _BESIDE_MOTION):
+            with path.open("rb") as array:
+                return _like_clips(array)
+        with zipfile.ZipFile(path) as file:
+            held = [n.removesuffix(".npy") for n in file.namelist()]
+            if any(k in held for k in _BESIDE_MOTION):
                 return True
-            return any(_like_clips(file[k]) for k in CLIP_KEYS if k in file.files)
+            asked = [k for k in CLIP_KEYS if k in held] or [k for k in held if k not in IMAGE_KEYS]
+            for key in asked:
+                with file.open(f"{key}.npy") as array:
+                    if _like_clips(array):
+                        return True
     except Exception:  # whatever a damaged file raises: the reader will say
-        return False
+        pass
+    return False
 
 
-def _like_clips(x: np.ndarray) -> bool:
-    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0."""
-    if x.dtype.kind != "f" or x.ndim not in (3, 4) or x.shape[-1] not in (2, 3):
+def _like_clips(array: IO[bytes]) -> bool:
+    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0.
+
+    Of a .npy the head is read, and some hundred rows of floats that may be colour pictures.
+    """
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    shape, _, dtype = header[np.lib.format.read_magic(array)](array)
+    if dtype.kind != "f" or len(shape) not in (3, 4) or shape[-1] not in (2, 3):
         return False
-    picture = x.ndim == 4 and x.shape[-1] == 3 and (x.shape[1] == x.shape[2] or float(np.nanmin(x[:100])) >= 0)
-    return not picture
+    if len(shape) == 3 or shape[-1] == 2:
+        return True
+    some = np.frombuffer(array.read(min(100, shape[0]) * math.prod(shape[1:]) * dtype.itemsize), dtype)
+    return shape[1] != shape[2] and bool((some < 0).any())
 
 
 def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) -> Recording:

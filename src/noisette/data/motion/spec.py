@@ -17,8 +17,8 @@ from noisette.errors import UserError, nearest
 class Augment:
     """How clips are varied while they are trained on.
 
-    mirror  half of them have left and right exchanged
-    rotate  degrees: each is turned about the vertical by up to so much, either way
+    mirror  half of them have left and right exchanged; the skeleton must know which joints those are
+    rotate  degrees: each is turned about the vertical by up to so much, either way; in three dimensions
     speed   share: each is played up to so much faster or slower
     """
 
@@ -115,7 +115,8 @@ class MotionData:
 
     x            Clips: x.shape is (n, frames, joints, dims), x[rows] is float32 in the data's own units
     labels       (n,) int64 indices into `classes`, or None
-    fingerprint  hash of the frames, their labels and how they are cut and placed
+    fingerprint  hash of the frames, their labels, how they are cut and placed, and the takes and subjects that the
+                 split keeps whole
     info         JSON-able: source, count (clips), takes, frames, joints, dims, fps, unit, per_class, split, cleaning,
                  short, skipped [{file, reason}], ignored, notes, skeleton
     train        (t,) int64, sorted: rows to train on

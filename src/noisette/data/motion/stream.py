@@ -93,7 +93,7 @@ def varied(
     """Augmented clips (B, F, J, D) of rows, by numbers drawn (B, 3) in [0, 1)."""
     speed = 1 + augment.speed * (2 * drawn[:, 0] - 1) if augment.speed else None
     x = data.x.cut(rows, speed)
-    if augment.rotate and x.shape[-1] == 3:
+    if augment.rotate:
         x = rotated(x, np.radians(augment.rotate) * (2 * drawn[:, 1] - 1), data.skeleton)
     if augment.mirror:
         flip = drawn[:, 2] < 0.5

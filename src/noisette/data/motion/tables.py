@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,11 @@ from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
 from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import Recording, Take, as_take
+from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take
 from noisette.errors import UserError, nearest
 
-_COORDINATE = re.compile(r"^(.+?)[\s._:\-]*\(?([xyz])\)?$", re.IGNORECASE)
-_BESIDE = {
-    "name": ("clip", "take", "sequence", "seq", "file", "clip_id"),
-    "label": ("label", "action", "class", "activity"),
-    "subject": ("subject", "person", "actor"),
-    "fps": ("fps", "rate"),
-    "time": ("time", "timestamp", "seconds", "t"),
-}
+_COORDINATE = re.compile(r"^(.+?)([\s._:\-]*\(?)([xyz])\)?$", re.IGNORECASE)
+_TEXTS, _NUMBERS = ("name", "label", "subject"), ("fps", "dt", "time")  # of BESIDE
 _EMPTY = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 
 
@@ -68,17 +62,30 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
     names, dims, at = _coordinates(header, columns, str(path))
     values = [[number(row[k], n, header[k]) for k in at] for n, row in body]
     x = np.array(values, dtype=np.float64).reshape(-1, len(names), dims)
-    beside = {kind: _column(header, kind, at) for kind in _BESIDE}
-    cells = {kind: [row[k].strip() for _, row in body] for kind, k in beside.items() if k is not None}
-    for kind in ("time", "fps"):
-        if kind in cells:
-            cells[kind] = [number(c, n, kind) for c, (n, _) in zip(cells[kind], body, strict=True)]  # type: ignore[misc]
-    return _recording(x, cells, names, path)
+    if not len(x):
+        raise UserError(f"{path}: no frame in it")
+    cells: _Cells = {}
+    for kind, k in _beside(header, at).items():
+        if kind in _TEXTS:
+            cells[kind] = [row[k].strip() or None for _, row in body]
+        else:
+            cells[kind] = [number(row[k], n, header[k]) for n, row in body]
+    return Recording(_cut(x, cells, path.stem, {}, str(path)), _named(names))
 
 
-def _column(header: list[str], kind: str, taken: list[int]) -> int | None:
-    plain = [h.lower() for h in header]
-    return next((plain.index(n) for n in _BESIDE[kind] if n in plain and plain.index(n) not in taken), None)
+_Cells = dict[str, list[Any]]
+"""What stands beside the rows, by its kind in BESIDE: texts or None, and numbers or NaN, one a row."""
+
+
+def _beside(header: Sequence[str], taken: Sequence[int] = ()) -> dict[str, int]:
+    """The column of each kind of BESIDE that a table has, coordinates apart."""
+    plain = {h.lower(): k for k, h in enumerate(header) if k not in taken}
+    found = {kind: next((plain[n] for n in names if n in plain), None) for kind, names in BESIDE.items()}
+    return {kind: k for kind, k in found.items() if k is not None}
+
+
+def _named(names: Sequence[str]) -> Skeleton:
+    return Skeleton(tuple(names), (), pairs_by_name(names), unit="")
 
 
 def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> tuple[list[str], int, list[int]]:
@@ -90,16 +97,20 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     if missing:
         raise UserError(f'{where}: no column "{missing[0]}"{nearest(missing[0], header)}')
     found: dict[str, dict[str, int]] = {}
+    meant: set[str] = set()  # knee_x is a coordinate, however lonely; index, body and activity are words
     for name in columns or header:
         match = _COORDINATE.match(name)
         if match:
-            found.setdefault(match[1], {})[match[2].lower()] = list(header).index(name)
+            joint, between, axis = match.groups()
+            found.setdefault(joint, {})[axis.lower()] = list(header).index(name)
+            if columns or between or (axis.isupper() and not joint.isupper()):
+                meant.add(joint)
     if columns and sum(map(len, found.values())) != len(columns):
         dims = 3 if len(columns) % 3 == 0 else 2
         if len(columns) % dims:
             raise UserError(f"{where}: {len(columns)} columns listed, which is not 2 or 3 a joint")
         return numbered(len(columns) // dims), dims, [list(header).index(c) for c in columns]
-    joints = {j: axes for j, axes in found.items() if len(axes) >= 2}
+    joints = {j: axes for j, axes in found.items() if len(axes) >= 2 or j in meant}
     if not joints:
         raise UserError(
             f"{where}: no columns such as hip_x, hip_y, hip_z; it has {', '.join(header[:6])}"
@@ -109,28 +120,41 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     if len(axes) > 1 or axes[0] not in ("xy", "xyz"):
         odd = min(joints, key=lambda j: len(joints[j]))
         raise UserError(
-            f'{where}: "{odd}" has {", ".join(sorted(joints[odd]))} only; each joint needs x and y, and z if one has it'
+            f'{where}: "{odd}" has {", ".join(sorted(joints[odd]))} only; each joint needs x and y, and z if one has '
+            "it (`columns` lists those that are meant)"
         )
     return list(joints), len(axes[0]), [joints[j][a] for j in joints for a in axes[0]]
 
 
-def _recording(x: NDArray[np.float64], cells: dict[str, list[Any]], names: list[str], path: Path) -> Recording:
-    """Rows cut into takes wherever the clip's name changes."""
-    if not len(x):
-        raise UserError(f"{path}: no frame in it")
-    called = cells.get("name", [path.stem] * len(x))
+def _cut(x: NDArray[np.float64], cells: _Cells, name: str, facts: dict[str, Any], where: str) -> list[Take]:
+    """Rows (F, J, D) cut into takes wherever the clip's name changes; what its first row does not say, `facts` do."""
+    called = cells.get("name", [None] * len(x))
     cuts = [0, *(k for k in range(1, len(x)) if called[k] != called[k - 1]), len(x)]
     takes = []
     for a, b in pairwise(cuts):
-        rate = None
-        if "fps" in cells and cells["fps"][a] > 0:
-            rate = float(cells["fps"][a])
-        elif "time" in cells and b - a > 1:
-            step = float(np.median(np.diff(np.array(cells["time"][a:b], dtype=np.float64))))
-            rate = float(f"{1 / step:.4g}") if step > 0 else None
-        label, subject = (cells[k][a] or None if k in cells else None for k in ("label", "subject"))
-        takes.append(as_take(x[a:b], called[a], label=label, subject=subject, fps=rate))
-    return Recording(takes, Skeleton(tuple(names), (), pairs_by_name(names), unit=""))
+        told = {kind: values[a] for kind, values in cells.items()}
+        own = {k: told.get(k) for k in ("label", "subject")}
+        own["fps"] = _rate(told.get("fps"), told.get("dt"), cells.get("time", [])[a:b], where)
+        takes.append(as_take(x[a:b], called[a] or name, **_filled(own, facts)))
+    return takes
+
+
+def _filled(own: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    return {**others, **{k: v for k, v in own.items() if v is not None}}
+
+
+def _rate(fps: float | None, dt: float | None, times: Sequence[float], where: str) -> float | None:
+    """Frames a second, of those, of the seconds from one to the next, or of the times; NaN is not known."""
+    for key, value in (("fps", fps), ("dt", dt)):
+        if value is not None and not np.isnan(value):
+            rate = value if key == "fps" else 1 / value if value else 0.0
+            if not 0 < rate <= FASTEST:
+                raise UserError(f'{where}: "{key}" must be above 0, and at most {FASTEST} frames a second: {value:g}')
+            return float(value) if key == "fps" else float(f"{rate:.4g}")
+    at = np.array(times, dtype=np.float64)
+    at = at[np.abs(at) < 1e300]
+    middle = float(np.median(np.diff(at))) if len(at) > 1 else 0.0
+    return float(f"{1 / middle:.4g}") if middle * FASTEST >= 1 else None
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -141,7 +165,7 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Recording:
 
     {"clips": [{"frames": [[[x, y, z], ...], ...], "name", "label", "subject", "fps"}, ...], "skeleton": {...}}
     {"frames": ..., "fps", "label", ...}    one take; frames as above, or rows as below
-    [{"hip_x": 0.1, "hip_y": ...}, ...] or [{"hip": [x, y, z], ...}, ...]    one row a frame
+    [{"hip_x": 0.1, "hip_y": ...}, ...] or [{"hip": [x, y, z], ...}, ...]    one row a frame, cut where the clip changes
     [[[x, y, z], ...], ...]    one take, or a list of such takes
 
     null is a joint that was not seen. Raises UserError where it holds anything else.
@@ -159,7 +183,7 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Recording:
         clips = content.get("clips", [content])
         if not isinstance(clips, list) or not clips:
             raise UserError(f'{path}: "clips" must be a list of at least one clip')
-        shared = {k: content.get(k) for k in ("fps", "label", "subject")}
+        shared = _facts(content, str(path))
     else:
         clips = content if _depth(content) == 4 else [content]
         shared = {}
@@ -167,16 +191,19 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Recording:
     names: list[str] | None = None
     for k, clip in enumerate(clips):
         name = path.stem if len(clips) == 1 else f"{path.stem} #{k}"
+        where = f"{path}: {name}"
         clip = clip if isinstance(clip, dict) else {"frames": clip}
-        facts = {**shared, **{f: clip[f] for f in ("fps", "label", "subject") if clip.get(f) is not None}}
         frames = next((clip[f] for f in ("frames", "x", "rows", "data") if f in clip), None)
         if frames is None:
-            raise UserError(f'{path}: {name} has no "frames"')
-        x, own = _frames(frames, clip.get("columns") or columns, f"{path}: {name}")
+            raise UserError(f'{where} has no "frames"')
+        listed = clip.get("columns")
+        if listed is not None and not (isinstance(listed, list) and all(isinstance(c, str) for c in listed)):
+            raise UserError(f'{where}: "columns" must be a list of texts, such as "hip_x"')
+        x, own, cells = _frames(frames, listed or columns, where)
         names = names or own
         if own != names:
-            raise UserError(f"{path}: {name} has other joints than the clip before it")
-        takes.append(as_take(x, str(clip.get("name") or name), **_facts(facts, f"{path}: {name}")))
+            raise UserError(f"{where} has other joints than the clip before it")
+        takes += _cut(x, cells, _said(clip, "name", where) or name, _filled(_facts(clip, where), shared), where)
     odd = next((t for t in takes if t.x.shape[1:] != takes[0].x.shape[1:]), None)
     if odd is not None:
         raise UserError(
@@ -185,7 +212,7 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Recording:
         )
     stated = frozenset(content["skeleton"]) & {"unit", "up"} if skeleton is not None else frozenset()
     if skeleton is None and names is not None:
-        skeleton = Skeleton(tuple(names), (), pairs_by_name(names), unit="")
+        skeleton = _named(names)
     if skeleton is not None and len(skeleton) != takes[0].x.shape[1]:
         raise UserError(f"{path}: its skeleton has {len(skeleton)} joints, its frames {takes[0].x.shape[1]}")
     return Recording(takes, skeleton, stated)
@@ -200,12 +227,28 @@ def is_skeleton(content: Any) -> bool:
     )
 
 
-def _facts(facts: dict[str, Any], where: str) -> dict[str, Any]:
-    out: dict[str, Any] = {k: None if facts.get(k) is None else str(facts[k]) for k in ("label", "subject")}
-    fps = facts.get("fps")
-    if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 < fps <= 10_000):
-        raise UserError(f'{where}: "fps" must be a number above 0, not {json.dumps(fps)[:30]}')
-    return {**out, "fps": None if fps is None else float(fps)}
+def _facts(content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """label, subject and fps of a clip, or of a whole file: None for what it does not say."""
+    told = {kind: _said(content, kind, where) for kind in ("label", "subject", "fps", "dt")}
+    return {"label": told["label"], "subject": told["subject"], "fps": _rate(told["fps"], told["dt"], (), where)}
+
+
+def _said(content: Mapping[str, Any], kind: str, where: str) -> Any:
+    """What JSON says under one of the names of a kind of BESIDE: a text, a number, or None."""
+    key = next((n for n in BESIDE[kind] if content.get(n) is not None), None)
+    return None if key is None else _plain(content[key], kind, key, where)
+
+
+def _plain(value: Any, kind: str, key: str, where: str) -> Any:
+    if kind in _NUMBERS:
+        if value is None:
+            return np.nan
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f'{where}: "{key}" must be a number, not {json.dumps(value)[:30]}')
+        return float(value) if abs(value) < 1e300 or value != value else np.inf
+    if isinstance(value, list | dict):
+        raise UserError(f'{where}: "{key}" must be a text or a number, not {json.dumps(value)[:30]}')
+    return None if value is None or value == "" else str(value)
 
 
 def _depth(value: Any) -> int:
@@ -216,22 +259,29 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _frames(frames: Any, columns: Sequence[str], where: str) -> tuple[NDArray[np.float64], list[str] | None]:
-    """(x (F, J, D), the joints' names where the rows carry them)."""
+def _frames(frames: Any, columns: Sequence[str], where: str) -> tuple[NDArray[np.float64], list[str] | None, _Cells]:
+    """(x (F, J, D), the joints' names where the rows carry them, what else the rows say)."""
     if not isinstance(frames, list) or not frames:
         raise UserError(f"{where}: no frame in it")
     if all(isinstance(f, dict) for f in frames):
-        names = [k for k, v in frames[0].items() if isinstance(v, list) and len(v) in (2, 3)]
-        if names and not columns:
-            return _numbers([[f.get(n) for n in names] for f in frames], where), names
         header = list(dict.fromkeys(k for f in frames for k in f))
-        names, dims, at = _coordinates(header, columns, where)
-        flat = _numbers([[f.get(header[k]) for k in at] for f in frames], where)
-        return flat.reshape(len(frames), len(names), dims), names
+        names = [k for k in header if any(isinstance(f.get(k), list) and len(f[k]) in (2, 3) for f in frames)]
+        if names and not columns:
+            x = _numbers([[f.get(n) for n in names] for f in frames], where)
+            taken = [header.index(n) for n in names]
+        else:
+            names, dims, taken = _coordinates(header, columns, where)
+            x = _numbers([[f.get(header[k]) for k in taken] for f in frames], where)
+            x = x.reshape(len(frames), len(names), dims)
+        beside = {kind: header[k] for kind, k in _beside(header, taken).items()}
+        return x, names, {kind: [_plain(f.get(k), kind, k, where) for f in frames] for kind, k in beside.items()}
     if columns and _depth(frames) == 2:
         names, dims, at = _coordinates(columns, columns, where)
-        return _numbers(frames, where)[:, at].reshape(len(frames), len(names), dims), names
-    return _numbers(frames, where), None
+        x = _numbers(frames, where)
+        if x.shape[1] != len(columns):
+            raise UserError(f"{where}: {x.shape[1]} numbers a row, but {len(columns)} columns")
+        return x[:, at].reshape(len(frames), len(names), dims), names, {}
+    return _numbers(frames, where), None, {}
 
 
 def _numbers(value: list[Any], where: str) -> NDArray[np.float64]:
@@ -246,5 +296,5 @@ def _numbers(value: list[Any], where: str) -> NDArray[np.float64]:
         raise UserError(f"{where}: its frames have {min(counts)} to {max(counts)} joints; each must have the same")
     try:
         return np.array(clean, dtype=np.float64)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise UserError(f"{where}: a frame must be a list of joints, each with 2 or 3 numbers") from None

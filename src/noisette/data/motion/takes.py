@@ -12,6 +12,19 @@ from numpy.typing import NDArray
 from noisette.data.motion.skeleton import Skeleton, numbered
 from noisette.errors import UserError
 
+BESIDE = {
+    "name": ("clip", "name", "take", "sequence", "seq", "file", "clip_id"),
+    "label": ("label", "action", "class", "activity"),
+    "subject": ("subject", "person", "actor"),
+    "fps": ("fps", "rate", "frame_rate"),
+    "dt": ("dt", "frame_time"),
+    "time": ("time", "timestamp", "seconds", "t"),
+}
+"""What may stand beside the frames, and the names by which every reader knows it: arrays, columns, fields."""
+
+FASTEST = 10_000
+"""Frames a second above which a rate is a mistake."""
+
 
 @dataclass(frozen=True, eq=False)
 class Take:
