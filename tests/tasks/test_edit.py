@@ -133,9 +133,11 @@ def test_joints_go_by_name_and_without_names_in_the_order_of_the_run(tmp_path: P
     x, order = body(20, seed=7), [3, 1, 0, 2, 7, 6, 5, 4]
     np.save(tmp_path / "plain.npy", x)
     np.savez(tmp_path / "order.npz", x=x[:, order], names=np.array(NAMES)[order], unit="m", up="y", fps=30.0)
-    for name in ("plain.npy", "order.npz"):
+    lying = x[..., [0, 2, 1]]
+    np.savez(tmp_path / "among.npz", x=np.stack([x, x, x, lying]))
+    for name, given in (("plain.npy", x), ("order.npz", x), ("among.npz:3", lying)):
         samples, _ = generate(run, 1, steps=2, edit=Edit("0:4", given=str(tmp_path / name)))
-        assert (samples.x[0, :4] == x[:4]).all(), name
+        assert (samples.x[0, :4] == given[:4]).all(), name
 
 
 # --- loops and lengths ----------------------------------------------------------------------------------------------
@@ -189,6 +191,7 @@ def test_what_cannot_be_edited_is_told_in_one_line(
 ) -> None:
     other = npz(tmp_path / "other.npz", [8], unit="mm")
     np.savez(tmp_path / "few.npz", x=body(20)[:, :4])
+    np.save(tmp_path / "zero.npy", 0 * body(20))
     np.savez(tmp_path / "names.npz", x=body(20), names=np.array(["nose", *NAMES[1:]]), parents=np.array(PARENTS))
     for name, x in (("cm", 100 * body(20)), ("lying", body(20)[..., [0, 2, 1]]), ("down", body(20) * [1, -1, 1])):
         write(tmp_path / f"{name}.bvh", [np.float32(x)], SKELETON)
@@ -208,6 +211,7 @@ def test_what_cannot_be_edited_is_told_in_one_line(
         (["--keep-frames", "-4:", "--from", tmp_path / "cm.bvh"], 'its unit is "cm" by its positions'),
         (["--keep-frames", "0:8", "--from", tmp_path / "lying.bvh"], 'its vertical axis is "z" by its positions'),
         (["--keep-frames", "0:8", "--from", tmp_path / "down.bvh"], 'its vertical axis is "-y" by its positions'),
+        (["--keep-frames", "0:8", "--from", tmp_path / "zero.npy"], "no frame of zero has all joints"),
         (["--keep-frames", "0:8", "--from", tmp_path / "few.npz"], "4 joints of 3 coordinates"),
         (["--keep-frames", "0:8", "--from", tmp_path / "names.npz"], 'it has a joint "nose"'),
         (["--length", "2"], "a clip has 4 to 4096 frames, not 2"),

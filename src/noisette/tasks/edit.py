@@ -291,14 +291,15 @@ def _from_file(run: Run, medium: Motion, source: str) -> tuple[NDArray[np.float3
     if not Path(source).expanduser().exists() and ":" in source:
         path, number = source.rsplit(":", 1)
     found = read(path, columns=run.config.motion.columns)
-    order = _order(found, medium, path)
-    take = _take(found, path, number)
-    rate = take.fps or (found.skeleton.fps if found.skeleton else None)
-    pieces = clean(take.x[:, order], rate, at_origin([t.x[:, order] for t in found.takes])).pieces
-    if not pieces:
+    order, own = _order(found, medium, path), found.skeleton.fps if found.skeleton else None
+    takes = [replace(t, x=t.x[:, order], fps=t.fps or own) for t in found.takes]
+    chosen, origin = _take(found.takes, path, number), at_origin([t.x for t in takes])
+    pieces = [clean(t.x, t.fps, origin).pieces for t in takes]
+    take, rate = takes[chosen], takes[chosen].fps
+    if not pieces[chosen]:
         raise UserError(f"{source}: no frame of {take.name} has all joints")
-    _comparable(found, pieces, medium, path)
-    x = max(pieces, key=len)
+    _comparable(found, [piece for of_take in pieces for piece in of_take], medium, path)
+    x = max(pieces[chosen], key=len)
     if rate and medium.fps:
         x = resample(x, rate, medium.fps)
     return x, take.label
@@ -327,8 +328,8 @@ def _order(found: Recording, medium: Motion, source: str) -> list[int]:
 
 
 def _comparable(found: Recording, pieces: list[NDArray[np.float32]], medium: Motion, source: str) -> None:
-    """Raises UserError for stretches of a take, joints in the run's order, in another unit than the run's clips or on
-    another axis. What the file does not state is told from the positions, as it is of what is trained on."""
+    """Raises UserError for stretches of a file's takes, joints in the run's order, in another unit than the run's clips
+    or on another axis. What the file does not state is told from the positions, as it is of what is trained on."""
     ours, own, stated = medium.skeleton, found.skeleton or medium.skeleton, found.stated
     down = own.down if "up" in stated else ours.down
     theirs, _ = infer.complete(replace(ours, unit=own.unit, up=own.up, down=down), infer.sample(pieces), stated)
@@ -341,13 +342,13 @@ def _comparable(found: Recording, pieces: list[NDArray[np.float32]], medium: Mot
             raise UserError(f"{source}: its {what} is {one}{how}, and the run's is {two}")
 
 
-def _take(found: Recording, source: str, asked: str) -> Take:
-    """The take of this name or number; the first one for ""."""
+def _take(takes: list[Take], source: str, asked: str) -> int:
+    """Which take has this name or number; the first one for ""."""
+    names = [take.name for take in takes]
     if not asked:
-        return found.takes[0]
-    for take in found.takes:
-        if take.name == asked:
-            return take
-    if asked.isdecimal() and int(asked) < len(found.takes):
-        return found.takes[int(asked)]
-    raise UserError(f'{source}: no take "{asked}" in it; they are numbered 0 to {len(found.takes) - 1}')
+        return 0
+    if asked in names:
+        return names.index(asked)
+    if asked.isdecimal() and int(asked) < len(takes):
+        return int(asked)
+    raise UserError(f'{source}: no take "{asked}" in it; they are numbered 0 to {len(takes) - 1}')
