@@ -18,6 +18,7 @@ import noisette as nt
 from noisette.cli.frame import Clips, as_settings
 from noisette.data.motion import read
 from noisette.experiment.runs import Run
+from noisette.views.skeletons.films import REST_MS
 
 FEW = ["-n", 3, "--steps", 2]
 
@@ -182,6 +183,12 @@ def test_samples_in_every_format(moving: Run, tmp_path: Path, monkeypatch: pytes
         run("sample", moving.path, *FEW, "--out", f"clips.{suffix}")
         with Image.open(f"clips.{suffix}") as image:
             assert getattr(image, "n_frames", 1) == (1 if suffix == "png" else 16)
+    for loop, rests in (((), True), (("--loop",), False)):
+        run("sample", moving.path, *FEW, *loop, "--out", "clips.gif")
+        with Image.open("clips.gif") as image:
+            image.seek(15)
+            image.load()
+            assert (image.info["duration"] == REST_MS) == rests, "what leads back to its start does not stop there"
 
 
 def test_written_clips_train_again(moving: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,6 +212,13 @@ def test_ways_from_and_to_noise(
         width, height = strip.size
     run("forward", moving.path, "--columns", 4, "-n", 2, "--out", "to.png")
     run("forward", source, "--columns", 4, "-n", 2, "--out", "to.npz", "--T", 50, "--frames", 12)
+    np.savez(
+        "uneven.npz", x=np.concatenate([take(8 if k else 40, k, False) for k in range(20)]), length=[40] + [8] * 19
+    )
+    run("forward", "uneven.npz", "--columns", 2, "-n", 2, "--out", "long.npz", "--frames", 16)
+    with np.load("long.npz") as way:
+        assert way["x"].shape[1:3] == (2, 16), "the short takes are no reason to refuse"
+        assert not np.array_equal(way["x"][0, 0], way["x"][0, 1])
     with Image.open("to.png") as strip:
         assert strip.width > 1.5 * width and strip.height < height
     with np.load("to.npz") as way:
@@ -224,6 +238,8 @@ def test_wrong_endings_are_told_before_the_work(
         (["sample", moving.path, "--out", f"{tmp_path}/full/"], "not empty"),
         (["sample", moving.path, "--trajectory", tmp_path / "x.bvh"], ".npz (every step)"),
         (["forward", moving.path, "--out", tmp_path / "x.json"], ".webp (animation)"),
+        (["forward", moving.path, "--out", tmp_path / "x.png", "--frames", 8], "leave out --frames"),
+        (["forward", moving.path, "--out", tmp_path / "x.png", "--image-size", 8], "leave out --image-size"),
     ]
     refused(cases, capsys)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 from commands import refused
-from data.motion_made import NAMES, PARENTS, body, npz
+from data.motion_made import NAMES, PARENTS, SKELETON, body, npz
 from moving import FRAMES, moving
 from tiny import tiny
 
 from noisette.data.motion.clips import Placing, resample
+from noisette.data.motion.write import write
 from noisette.diffusion import editing
-from noisette.diffusion.denoisers import NetDenoiser
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
@@ -123,6 +124,22 @@ def test_an_edited_sample_depends_on_its_seed_alone(run: Run, edit: Edit) -> Non
     assert not (few.x[0] == few.x[1]).all()
 
 
+def test_joints_go_by_name_and_without_names_in_the_order_of_the_run(tmp_path: Path) -> None:
+    """Of a run whose skeleton was given in a file that is no longer there."""
+    skeleton = tmp_path / "skeleton.json"
+    skeleton.write_text(json.dumps(SKELETON.to_json()))
+    run = moving(tmp_path, motion__skeleton=str(skeleton))
+    skeleton.unlink()
+    x, order = body(20, seed=7), [3, 1, 0, 2, 7, 6, 5, 4]
+    np.save(tmp_path / "plain.npy", x)
+    np.savez(tmp_path / "order.npz", x=x[:, order], names=np.array(NAMES)[order], unit="m", up="y", fps=30.0)
+    lying = x[..., [0, 2, 1]]
+    np.savez(tmp_path / "among.npz", x=np.stack([x, x, x, lying]))
+    for name, given in (("plain.npy", x), ("order.npz", x), ("among.npz:3", lying)):
+        samples, _ = generate(run, 1, steps=2, edit=Edit("0:4", given=str(tmp_path / name)))
+        assert (samples.x[0, :4] == given[:4]).all(), name
+
+
 # --- loops and lengths ----------------------------------------------------------------------------------------------
 
 
@@ -146,15 +163,16 @@ def test_nothing_asked_is_the_run_as_it_is(run: Run) -> None:
     assert (plain.x == length.x).all()
 
 
-def test_a_net_that_pads_circularly_loops_by_itself(tmp_path: Path) -> None:
-    run = moving(tmp_path, net__padding_mode="circular", train__steps=1)
+def test_a_net_that_pads_circularly_takes_any_length_at_once_and_is_looped_as_others(tmp_path: Path) -> None:
+    run = moving(tmp_path, net__padding_mode="circular", optim__lr=0.01)
     model = build.trained(run)[0]
-    assert isinstance(model, NetDenoiser)
-    for edit in (Edit(loop=True), Edit(loop=True, length=40), Edit(length=40)):
-        way = planned(run, edit)
-        assert isinstance(way, Edited) and way.seen(model) is model and way.calls == 1
-        samples, _ = generate(run, 1, steps=2, edit=edit)
-        assert samples.x.shape[1] == (edit.length or FRAMES)
+    for length in (FRAMES, 40):
+        plain, looped = (planned(run, Edit(length=length, loop=loop)) for loop in (False, True))
+        assert isinstance(plain, Edited) and plain.seen(model) is model and plain.calls == 1
+        assert isinstance(looped.seen(model), editing.loop) and looped.calls == 2
+        one, two = (generate(run, 1, steps=2, edit=Edit(length=length, loop=loop))[0].x for loop in (False, True))
+        assert one.shape == two.shape == (1, length, len(NAMES), 3)
+        assert np.abs(one - two).max() > 1e-3, "it does not know where its clips begin: the ring has to tell it"
 
 
 # --- what cannot be -------------------------------------------------------------------------------------------------
@@ -173,7 +191,10 @@ def test_what_cannot_be_edited_is_told_in_one_line(
 ) -> None:
     other = npz(tmp_path / "other.npz", [8], unit="mm")
     np.savez(tmp_path / "few.npz", x=body(20)[:, :4])
+    np.save(tmp_path / "zero.npy", 0 * body(20))
     np.savez(tmp_path / "names.npz", x=body(20), names=np.array(["nose", *NAMES[1:]]), parents=np.array(PARENTS))
+    for name, x in (("cm", 100 * body(20)), ("lying", body(20)[..., [0, 2, 1]]), ("down", body(20) * [1, -1, 1])):
+        write(tmp_path / f"{name}.bvh", [np.float32(x)], SKELETON)
     out = ("--out", tmp_path / "x.npz")
     cases = [
         (["--keep-frames", "0:80"], "goes beyond a clip of 16 frames"),
@@ -187,6 +208,10 @@ def test_what_cannot_be_edited_is_told_in_one_line(
         (["--keep-frames", "0:8", "--from", tmp_path / "none.npz"], "no such file"),
         (["--keep-frames", "0:8", "--from", f"{run.config.data.source}:99"], 'no take "99" in it'),
         (["--keep-frames", "0:8", "--from", other], 'its unit is "mm"'),
+        (["--keep-frames", "-4:", "--from", tmp_path / "cm.bvh"], 'its unit is "cm" by its positions'),
+        (["--keep-frames", "0:8", "--from", tmp_path / "lying.bvh"], 'its vertical axis is "z" by its positions'),
+        (["--keep-frames", "0:8", "--from", tmp_path / "down.bvh"], 'its vertical axis is "-y" by its positions'),
+        (["--keep-frames", "0:8", "--from", tmp_path / "zero.npy"], "no frame of zero has all joints"),
         (["--keep-frames", "0:8", "--from", tmp_path / "few.npz"], "4 joints of 3 coordinates"),
         (["--keep-frames", "0:8", "--from", tmp_path / "names.npz"], 'it has a joint "nose"'),
         (["--length", "2"], "a clip has 4 to 4096 frames, not 2"),

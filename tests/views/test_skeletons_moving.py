@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from walker import BODY, BONES, PAIRS, walker
+from walker import BODY, BONES, NAMES, PAIRS, walker
 
+from noisette.data.motion import Skeleton, read, write
+from noisette.data.motion.skeleton import FPS
 from noisette.views import page, pdf, skeletons
 from noisette.views.parts import Figure, Section
 from noisette.views.skeletons import Body, body, films
@@ -61,6 +63,14 @@ def test_a_film_may_be_shown_once_and_rests_at_its_end() -> None:
         assert "loop" not in picture.info and lengths(picture) == [50] * 4 + [films.REST_MS]
     with opened(skeletons.film([walker(5)], BODY, "webp", fps=20, repeat=False)) as picture:
         assert picture.info["loop"] == 1
+
+
+def test_one_clip_without_a_rate_is_shown_and_written_at_one_speed(tmp_path: Path) -> None:
+    (path,) = write(tmp_path / "clip.bvh", [walker(30)], Skeleton(NAMES))
+    rate = read(str(path)).takes[0].fps
+    assert rate == FPS
+    with opened(skeletons.film([walker(30)], BODY, "gif", cyclic=True)) as picture:
+        assert sum(lengths(picture)) == pytest.approx(30 * 1000 / rate, abs=10)
 
 
 def test_a_fast_film_leaves_frames_out() -> None:

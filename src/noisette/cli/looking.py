@@ -169,7 +169,7 @@ def forward(
     count
         How many noisy times to show.
     seed
-        Of the noise, and of the choice of samples where DATA is no run.
+        Of the noise, and of the choice of images where DATA is no run; clips are taken evenly over all.
     """
     from noisette.views import export, figures
 
@@ -187,14 +187,19 @@ def forward(
     given = {"name": schedule, "T": T, "scaled": scaled, "zero_terminal_snr": zero_terminal_snr}
     changes = {f"schedule.{key}": value for key, value in given.items() if value is not None}
     if (Path(data) / "config.toml").is_file():
+        if image_size is not None or frames is not None:
+            option = "--frames" if image_size is None else "--image-size"
+            raise UserError(f"{data}: a run has the size of its data: leave out {option}, or name the data themselves")
         config = Run.open(data).config.changed(changes)
         loaded = build.loaded(config)
         clean = loaded.x[explain.rows(loaded, n)]
     else:
         config = Config().changed(changes)
-        asked = {"data.image_size": image_size, "data.limit": n, "data.seed": seed, "data.held_out": 0.0}
-        asked["motion.frames"] = frames
-        loaded = build.loaded(recipes.about_data(data, None, {k: v for k, v in asked.items() if v is not None}))
+        asked = {"data.image_size": image_size, "motion.frames": frames, "data.seed": seed, "data.held_out": 0.0}
+        about = recipes.about_data(data, None, {k: v for k, v in asked.items() if v is not None})
+        if about.data.medium != medium.Motion.name:  # of takes, those that were drawn might be too short
+            about = about.changed({"data.limit": n})
+        loaded = build.loaded(about)
         clean = loaded.x[figures.evenly(len(loaded), n)]
     chosen = build.schedule(config.schedule)
     kind = medium.of(medium.facts(loaded))

@@ -204,7 +204,8 @@ class windows(Wrapper):
 class loop(windows):
     """Motion that goes round: windows on a ring, of `length` frames or of the whole clip, twice over every frame.
 
-    A net that pads circularly needs no help; this is for one that knows where its clips end.
+    A net that pads circularly needs no help where its data loop; of other data it has learned the jump from their end
+    to their start too, and puts it anywhere.
     """
 
     def __init__(self, denoiser: Denoiser, length: int | None = None, place: Place | None = None):

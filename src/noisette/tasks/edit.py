@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from noisette.data.medium import Medium, Motion, Stored
-from noisette.data.motion import MotionData, parts, read
+from noisette.data.motion import MotionData, infer, parts, read
 from noisette.data.motion.clean import at_origin, clean
 from noisette.data.motion.clips import Placing, Where, resample, turn
+from noisette.data.motion.skeleton import numbered
 from noisette.data.motion.takes import Recording, Take
 from noisette.diffusion import editing
 from noisette.diffusion.denoisers import Denoiser
@@ -193,9 +194,9 @@ def planned(run: Run, edit: Edit | None = None) -> Plan:
     window = frames if length > frames and not circular else None
     said = ("keep_frames", "keep_joints", "given", "loop", "length", *(("rounds", "smooth") if kept else ()))
     facts = {key: value for key in said if (value := getattr(edit, key)) not in (None, False)}
-    ring, placing = edit.loop and not circular, Placing.of(run.data)
+    placing = Placing.of(run.data)
     moved = placing if placing.heading or placing.centre == "start" else None
-    return Edited(medium, length, window, ring, moved, kept, edit.rounds, edit.smooth, facts)
+    return Edited(medium, length, window, edit.loop, moved, kept, edit.rounds, edit.smooth, facts)
 
 
 def placed(medium: Motion, placing: Placing) -> editing.Place:
@@ -286,52 +287,68 @@ def _held_out(run: Run, source: str) -> tuple[NDArray[np.float32], str | None]:
 
 def _from_file(run: Run, medium: Motion, source: str) -> tuple[NDArray[np.float32], str | None]:
     """(the frames of a take at the run's rate, its joints in the run's order; its label)."""
-    asked = run.config.motion
     path, number = source, ""
     if not Path(source).expanduser().exists() and ":" in source:
         path, number = source.rsplit(":", 1)
-    found = read(path, asked.skeleton, asked.columns)
-    _comparable(found, medium, path)
-    take = _take(found, path, number)
-    rate = take.fps or (found.skeleton.fps if found.skeleton else None)
-    pieces = clean(take.x, rate, at_origin([t.x for t in found.takes])).pieces
-    if not pieces:
+    found = read(path, columns=run.config.motion.columns)
+    order, own = _order(found, medium, path), found.skeleton.fps if found.skeleton else None
+    takes = [replace(t, x=t.x[:, order], fps=t.fps or own) for t in found.takes]
+    chosen, origin = _take(found.takes, path, number), at_origin([t.x for t in takes])
+    pieces = [clean(t.x, t.fps, origin).pieces for t in takes]
+    take, rate = takes[chosen], takes[chosen].fps
+    if not pieces[chosen]:
         raise UserError(f"{source}: no frame of {take.name} has all joints")
-    x = max(pieces, key=len)
+    _comparable(found, [piece for of_take in pieces for piece in of_take], medium, path)
+    x = max(pieces[chosen], key=len)
     if rate and medium.fps:
         x = resample(x, rate, medium.fps)
-    if found.skeleton is not None:
-        x = x[:, [found.skeleton.names.index(name) for name in medium.skeleton.names]]
     return x, take.label
 
 
-def _comparable(found: Recording, medium: Motion, source: str) -> None:
-    """Raises UserError for takes of other joints, or in other units, than the run's clips."""
+def _order(found: Recording, medium: Motion, source: str) -> list[int]:
+    """Where in the file's takes each joint of the run's clips is: by name, or as they come where the file has no names.
+
+    Raises UserError for takes of other joints."""
     _, joints, dims = medium.stored
     _, theirs, dimensions = found.takes[0].x.shape
     if (theirs, dimensions) != (joints, dims):
         raise UserError(
             f"{source}: {theirs} joints of {dimensions} coordinates, and the run's clips have {joints} of {dims}"
         )
-    if found.skeleton is None:
-        return
-    other = sorted(set(found.skeleton.names) - set(medium.skeleton.names))
+    ours = medium.skeleton.names
+    names = tuple(numbered(joints)) if found.skeleton is None else found.skeleton.names
+    if names == tuple(numbered(joints)):
+        return list(range(joints))
+    other, missing = (sorted(set(one) - set(two)) for one, two in ((names, ours), (ours, names)))
     if other:
-        raise UserError(f'{source}: it has a joint "{other[0]}", which the run\'s clips do not have')
-    for what in ("unit", "up"):
-        one, two = (getattr(skeleton, what) for skeleton in (found.skeleton, medium.skeleton))
-        if what in found.stated and one != two:
-            said = f'"{one}", and the run\'s is "{two}"' if what == "unit" else "another one than the run's"
-            raise UserError(f"{source}: its {'unit' if what == 'unit' else 'vertical axis'} is {said}")
+        raise UserError(
+            f'{source}: it has a joint "{other[0]}", the run\'s clips have "{missing[0]}": name its joints as theirs'
+        )
+    return [names.index(name) for name in ours]
 
 
-def _take(found: Recording, source: str, asked: str) -> Take:
-    """The take of this name or number; the first one for ""."""
+def _comparable(found: Recording, pieces: list[NDArray[np.float32]], medium: Motion, source: str) -> None:
+    """Raises UserError for stretches of a file's takes, joints in the run's order, in another unit than the run's clips
+    or on another axis. What the file does not state is told from the positions, as it is of what is trained on."""
+    ours, own, stated = medium.skeleton, found.skeleton or medium.skeleton, found.stated
+    down = own.down if "up" in stated else ours.down
+    theirs, _ = infer.complete(replace(ours, unit=own.unit, up=own.up, down=down), infer.sample(pieces), stated)
+    told = ("px", "") if medium.stored[2] == 2 else ("m", "cm", "mm", "")  # of a run in feet nothing is told
+    for key, what in (("unit", "unit"), ("up", "vertical axis")):
+        one, two = (skeleton.to_json()[key] for skeleton in (theirs, ours))
+        if one != two and (key in stated or key == "up" or two in told):
+            one, two = (f'"{text}"' if text else "unknown" for text in (one, two))
+            how = "" if key in stated else " by its positions (a .npz or a .json file can state it)"
+            raise UserError(f"{source}: its {what} is {one}{how}, and the run's is {two}")
+
+
+def _take(takes: list[Take], source: str, asked: str) -> int:
+    """Which take has this name or number; the first one for ""."""
+    names = [take.name for take in takes]
     if not asked:
-        return found.takes[0]
-    for take in found.takes:
-        if take.name == asked:
-            return take
-    if asked.isdecimal() and int(asked) < len(found.takes):
-        return found.takes[int(asked)]
-    raise UserError(f'{source}: no take "{asked}" in it; they are numbered 0 to {len(found.takes) - 1}')
+        return 0
+    if asked in names:
+        return names.index(asked)
+    if asked.isdecimal() and int(asked) < len(takes):
+        return int(asked)
+    raise UserError(f'{source}: no take "{asked}" in it; they are numbered 0 to {len(takes) - 1}')

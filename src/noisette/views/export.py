@@ -136,7 +136,9 @@ def _save_clips(samples: Samples, path: Path, suffix: str, medium: Motion) -> Pa
         return _write(path, png(picture(samples, medium)))
     if suffix in (".gif", ".webp"):
         body = skeletons.Body.of(skeleton)
-        return _write(path, skeletons.film(list(samples.x), body, suffix[1:], fps=medium.fps, captions=classes))
+        loops = bool(samples.settings.get("edit", {}).get("loop"))
+        moving = skeletons.film(list(samples.x), body, suffix[1:], fps=medium.fps, captions=classes, cyclic=loops)
+        return _write(path, moving)
     written = write(path, samples.x, skeleton, classes, [f"seed {seed}" for seed in samples.seeds])
     return path if written == [path] else path.with_stem(f"{path.stem}-*")
 

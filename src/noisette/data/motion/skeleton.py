@@ -20,6 +20,9 @@ METRES = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "ft": 0.3048}
 
 UNITS = (*METRES, "px", "")
 
+FPS = 30.0
+"""Frames a second at which clips are shown, and written where some rate must be named, if nobody knows theirs."""
+
 _AXES = "xyz"
 _ROOTS = ("hips", "pelvis", "root", "hipcenter", "hipcentre", "midhip", "hip", "hipscenter", "lowertorso")
 _FEET = re.compile(r"toe|foot|ball|ankle|heel")

@@ -14,14 +14,11 @@ from numpy.typing import NDArray
 
 from noisette.data.cache import write as write_whole
 from noisette.data.motion.geometry import euler, fit_rotation
-from noisette.data.motion.skeleton import Skeleton
+from noisette.data.motion.skeleton import FPS, Skeleton
 from noisette.errors import UserError
 
 Clip = NDArray[np.float32]
 SUFFIXES = (".npz", ".npy", ".json", ".csv", ".bvh")
-
-FPS = 30.0
-"""Frames a second that a BVH, which must name some, is given where nobody knows."""
 
 RIGID = 2e-5
 """Share of a bone's length by which it may vary and still be written as an offset that never changes."""

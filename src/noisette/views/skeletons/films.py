@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageColor
 
+from noisette.data.motion.skeleton import FPS
 from noisette.views.figures import shorten
 from noisette.views.skeletons.body import Array, Body, extent, look, place, spacing
 from noisette.views.skeletons.pose import Spot, pose, shadow
@@ -29,9 +30,6 @@ GAP, LINE = 6, 18
 
 FASTEST = 20
 """Milliseconds that a frame is shown at least: browsers slow down what claims to be faster."""
-
-FPS = 20.0
-"""Frames a second of a clip that does not say."""
 
 REST_MS = 600
 """How long the last frame stays where the end of a clip does not lead back to its start."""
@@ -54,7 +52,7 @@ def film(
     Args:
         clips: (frames, joints, dims) each.
         kind: "gif" or "webp".
-        fps: frames a second. Above 50 frames are left out, so that the speed is kept.
+        fps: frames a second; FPS by default. Above 50 frames are left out, so that the speed is kept.
         captions: one for each, or None.
         repeat: whether it starts again when it ends; otherwise it is shown once.
         cyclic: the end of a clip leads back to its start, so that the last frame is held no longer than the others.

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from noisette.data.motion.skeleton import FPS
 from noisette.views.curves import themed
 from noisette.views.parts import Moving, Player
 from noisette.views.skeletons import pose
 from noisette.views.skeletons.body import TILT, Array, Body, View, extent, look, place, spacing
-from noisette.views.skeletons.films import FPS, REST_MS
+from noisette.views.skeletons.films import REST_MS
 from noisette.views.skeletons.stills import strips
 
 FINEST = 1000
