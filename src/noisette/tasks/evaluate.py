@@ -24,7 +24,8 @@ from noisette.tasks import plan as planning
 from noisette.tasks import rows as measured
 from noisette.tasks import shards
 from noisette.tasks.judge import Judge, Progress, silent
-from noisette.tasks.motion import MotionJudge, moves, variety
+from noisette.tasks.motion import MotionJudge
+from noisette.tasks.motion_rows import moves, variety
 from noisette.tasks.rows import METRICS, Row
 
 BITS_IMAGES, BITS_TIMES, FLOW_IMAGES, FLOW_STEPS = 256, 32, 64, 20

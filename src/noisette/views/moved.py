@@ -1,4 +1,4 @@
-"""How samples of motion move, beside how real clips do: the rows of noisette.tasks.motion as a figure."""
+"""How samples of motion move, beside how real clips do: the rows of noisette.tasks.motion_rows as a figure."""
 
 from __future__ import annotations
 
