@@ -54,9 +54,11 @@ def _real_measures(judge: MotionJudge, rows: NDArray[np.int64]) -> dict[str, NDA
 def variety(
     judge: MotionJudge, features: NDArray[np.float64], labels: NDArray[np.int64] | None, base: Row
 ) -> list[Row]:
-    """Diversity, and multimodality where labels (N,) are known, of features (N, D), with those of held-out clips."""
-    real, known = judge.real("held_out"), judge.data.labels
-    theirs = None if known is None else known[judge.rows("held_out")]
+    """Diversity, and multimodality where labels (N,) are known, of features (N, D), with those of held-out clips: of
+    each take the middle one, for clips that overlap are nearer to each other than samples, which do not, can be."""
+    rows, known = judge.rows("held_out"), judge.data.labels
+    middles = judge.middles(rows)
+    real, theirs = judge.real("held_out")[middles], None if known is None else known[rows[middles]]
     base = {**base, "n": len(features), "reference": "held_out", "reference_n": len(real), "better": "real"}
     found = []
     for name in ("diversity", "multimodality"):
