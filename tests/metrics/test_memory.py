@@ -159,10 +159,37 @@ def test_versions_of_one_image_count_once_where_they_are_known() -> None:
         judged = memory(copies, train, held_out, groups=groups, what="clip")
         assert judged.verdict == "copies" and "copies its training clips" in judged.words
         assert memory(smooth(200, 3), train, held_out, groups=groups).verdict == "learned"
-    with pytest.raises(ValueError, match="need 2 different groups of training images, there are 1"):
+    with pytest.raises(ValueError, match="need 2 different groups of distinct training images, there are 1"):
         nearest(copies, train, groups=0 * groups)
+    for held_out in (smooth(200, 2), None):
+        with pytest.raises(ValueError, match="training clips, there are 1"):
+            memory(copies, train, held_out, groups=0 * groups, what="clip")
     with pytest.raises(ValueError, match="different groups of distinct"):
         nearest(copies, np.concatenate([once[:2], once[:2]]), k=3, groups=np.arange(4))
+
+
+@pytest.mark.parametrize("elements", [2**22, 500, 60])
+def test_the_nearest_of_each_group_are_those_of_brute_force(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups of any size, all mixed, in blocks of any size."""
+    monkeypatch.setattr(measured, "_ELEMENTS", elements)
+    x, train = rng(1).normal(size=(15, 6)), rng(2).normal(size=(80, 6))
+    groups = np.repeat([0, 1, 2, 3, 4], [60, 10, 6, 3, 1])[rng(3).permutation(80)]
+    distance = brute(x, train)
+    best = np.stack([np.where(groups == g, distance, np.inf).min(1) for g in range(5)], 1)
+    for k in (1, 2, 5):
+        found = nearest(x, train, k=k, groups=groups)
+        np.testing.assert_allclose(found.distance, np.sort(best)[:, :k], rtol=1e-9)
+        np.testing.assert_allclose(np.take_along_axis(distance, found.index, 1), found.distance, rtol=1e-9)
+        assert (groups[found.index] == np.argsort(best)[:, :k]).all()
+
+
+def test_a_large_group_costs_no_more_than_small_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances are taken anew of the k nearest alone, however many images a group has."""
+    refined: list[tuple[int, ...]] = []
+    monkeypatch.setattr(measured, "_refined", lambda x, train, index: refined.append(index.shape))
+    train = rng().normal(size=(500, 3))
+    nearest(train[:7], train, groups=(np.arange(500) >= 490).astype(int))
+    assert refined == [(7, 2)]
 
 
 def test_the_interval_of_nearer_holds_its_level() -> None:

@@ -14,13 +14,15 @@ from noisette.data.motion import MotionData
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
-from noisette.metrics import motion_features
-from noisette.tasks import compare, doctor, evaluate, levels, neighbours, shards
+from noisette.metrics import distances, motion_features
+from noisette.metrics.symptoms import Walk
+from noisette.tasks import compare, doctor, evaluate, levels, motion_rows, neighbours, shards, study, study_rows
 from noisette.tasks.generate import Samples, settings_of
 from noisette.tasks.judge import Judge
 from noisette.tasks.motion import MotionJudge
 from noisette.tasks.proxy import Proxy
 from noisette.tasks.rows import Row
+from noisette.views import health, scores, verdicts
 
 
 @pytest.fixture(autouse=True)
@@ -95,11 +97,55 @@ def test_every_number_of_motion_is_a_row(run: Run) -> None:
     assert floor["value"] < ours["fid"]["value"] and floor["n"] == 144
     drawn = next(row for row in found if row["metric"] == "fid" and row.get("reference") == "train" and not row["real"])
     assert floor["reference_n"] == drawn["reference_n"]
+    with pytest.raises(UserError, match=r"of clips there are .*, and no bits"):
+        evaluate.evaluate(run, 144, ("bits",))
+
+
+def test_real_clips_of_one_take_count_once_in_variety(finished: Run, data: MotionData) -> None:
+    judge = judge_of(finished, data, "autoencoder")
+    rows, labels = judge.rows("held_out"), data.labels
+    assert labels is not None
+    alone = middles(data, rows)
+    assert np.array_equal(rows[judge.middles(rows)], alone) and len(alone) == len({*data.take[rows]}) < len(rows) / 4
+    features = judge.real("held_out")
+    same = judge.features(data.x[alone])
+    found = named(motion_rows.variety(judge, features, labels[rows], {}))
+    assert found["diversity"]["reference_n"] == len(alone)
+    expected = distances.diversity(same), distances.multimodality(same, labels[alone]).value
+    for name, wanted in zip(("diversity", "multimodality"), expected, strict=True):
+        (real, low, high), row = found[name]["detail"]["real"], found[name]
+        assert (real, low, high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+        assert high - low > 1.5 * (row["high"] - row["low"])  # of all windows, as if they were independent
+
+
+def test_a_floor_of_fewer_clips_has_as_many_samples_beside_it(run: Run, data: MotionData) -> None:
+    n = len(data.train) // 2 + 40
+    found = [row for row in evaluate.evaluate(run, n, ("fid", "prdc")) if row["reference"] == "train"]
+    for metric in ("fid", "recall"):
+        drawn = {row["n"]: row for row in found if row["metric"] == metric and not row["real"]}
+        floor = next(r for r in found if r["metric"] == metric and r["real"] == "train against train")
+        assert {*drawn} == {n, floor["n"]} and floor["n"] <= len(data.train) // 2
+        few = drawn[floor["n"]]
+        assert few["reference_n"] == floor["reference_n"] and few["seeds"] == [0, floor["n"] - 1]
+    drawn = {row["n"]: row for row in found if row["metric"] == "fid" and not row["real"]}
+    floor = next(r for r in found if r["metric"] == "fid" and r["real"] == "train against train")
+    head = verdicts.headline(verdicts.current(scores.read(run.evaluations())))
+    assert head is not None and head.floor is not None and head.best.n == head.floor.n == floor["n"]
+    way = run.config.sample.label
+    rows = [row for evaluation in run.evaluations() for row in evaluation["rows"]]
+    step = run.checkpoint().step
+    numbers, errors, _, _ = study_rows.drawn(rows, step, way, {"samples": n, "seed": 0}, study.NUMBERS)
+    assert numbers["fid"] == drawn[n]["value"] and errors["fid_ratio"] > 0
+    assert numbers["fid_ratio"] == pytest.approx(drawn[floor["n"]]["value"] / floor["value"])
 
 
 def test_images_have_no_row_of_motion(trained: Run, tmp_path: Path) -> None:
     shutil.copytree(trained.path, tmp_path / "run")
-    assert evaluate.evaluate(Run.open(tmp_path / "run"), 20, ("motion",)) == []
+    run = Run.open(tmp_path / "run")
+    found = evaluate.evaluate(run, 20, ("motion", "memory"))
+    assert {row["metric"] for row in found} == {"memory_closer", "memory_copied"}
+    with pytest.raises(UserError, match=r"nothing to measure: of images there are .*bits.*, and no motion"):
+        evaluate.evaluate(run, 20, ("motion",))
 
 
 @pytest.mark.parametrize("evenly", [True, False])
@@ -170,6 +216,27 @@ def test_the_doctor_of_clips(finished: Run, data: MotionData) -> None:
         assert mine.causes and len(mine.causes) == len(mine.tries) and "picture" not in mine.words
         assert not any("picture" in cause for cause in mine.causes)
         assert not any("--clip" in tried for tried in mine.tries)
+
+
+def test_clips_of_one_take_are_examined_without_copies(tmp_path: Path) -> None:
+    run = tiny_motion(walks(tmp_path / "one.npz", 1, frames=160, labels=False), tmp_path / "run", train__steps=2)
+    data = build.data(run)
+    assert isinstance(data, MotionData) and len({*data.take}) == 1
+    found = doctor.diagnose(run, passed_off(run, data.x[data.train], None), data)
+    assert {"jittery", "collapsed"} <= {s.key for s in found.symptoms} and "copied" not in {
+        s.key for s in found.symptoms
+    }
+    said = health.well(found)
+    assert "Copies were not looked for" in said and "or copies" not in said
+
+
+def test_values_of_clips_that_explode_are_held_against_real_ones(
+    finished: Run, data: MotionData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "walk", lambda *args: Walk(True, 100.0, 1.0))
+    held = data.x[middles(data, data.held_out)]
+    (found,) = doctor.diagnose(finished, passed_off(finished, held, None), data).findings
+    assert found.key == "exploding" and found.words.endswith("where 99.9 % of those of real clips lie within 1.")
 
 
 def test_the_nearest_training_clip_is_another_take_and_not_its_next_window(finished: Run, data: MotionData) -> None:

@@ -59,7 +59,7 @@ def _any_shape() -> Shape:
 
 
 def rows(held_out: int, near: int) -> list[dict[str, Any]]:
-    """What noisette.tasks.motion writes, with made-up numbers."""
+    """What noisette.tasks.motion_rows writes, with made-up numbers."""
     base = {"label": "ddim:50", "sampler": "ddim", "steps": 50, "nfe": 50, "weights": "ema", "checkpoint": 20}
     base |= {"real": None, "seeds": [0, 63], "n": 64, "seconds": 3.0, "extractor": "autoencoder"}
     base |= {"extractor_hash": "0123456789abcdef", "reference": "train", "reference_n": 200, "unit": ""}

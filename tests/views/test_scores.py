@@ -108,6 +108,23 @@ def test_the_floor_has_the_same_reference_and_about_the_same_n() -> None:
     assert found is not None and found.real == "held_out halves"
 
 
+def test_a_floor_of_fewer_pictures_is_read_beside_as_many_samples() -> None:
+    """Where there are too few real pictures for a floor of all samples."""
+    rows = [*evaluations.real(), *evaluations.drawn("ddim:50")]
+    for row in rows:
+        row |= {"n": 300} if row["real"] == "train against train" else {}
+    few = [{**r, "n": 300, "value": 20.0} for r in rows if r["label"] and r["metric"] == "fid"]
+    before, now = (verdicts.current(scores.read([{"rows": found}])) for found in (rows, [*rows, *few]))
+    head = verdicts.headline(before)
+    assert head is not None and head.best.n == 2048 and head.floor is None
+    head = verdicts.headline(now)
+    assert head is not None and head.floor is not None and head.best.n == head.floor.n == 300
+    assert {s.n for s in now if not s.real and (s.reference, s.metric) == ("held_out", "fid")} == {2048}
+    whole = [{**r, "n": 2048} for r in rows if r["real"] == "train against train"]
+    head = verdicts.headline(verdicts.current(scores.read([{"rows": [*rows, *few, *whole]}])))
+    assert head is not None and head.floor is not None and head.best.n == head.floor.n == 2048
+
+
 def test_only_samplers_of_equal_n_rank() -> None:
     rows = evaluations.whole()["rows"]
     few = [{**r, "n": 250, "value": 0.1} for r in rows if r["label"] == "ddim:50" and r["metric"] == "fid"]

@@ -75,6 +75,7 @@ def nearest(
     k: int = 2,
     progress: Progress | None = None,
     groups: NDArray[Any] | None = None,
+    what: str = "image",
 ) -> Nearest:
     """The k nearest distinct training images of each row: exact, in float64, in blocks of bounded memory.
 
@@ -83,21 +84,24 @@ def nearest(
         train: (M, ...) of the same shape, and scale.
         k: how many.
         groups: (M,) names or numbers; the k neighbours are then the nearest ones of k different groups.
+        what: what an image is called, in errors.
 
     Raises:
         ValueError: other shapes; fewer than k distinct training images, or groups; a number that is not finite.
     """
-    if groups is None:
-        return _nearest(x, train, k, progress)
-    names = np.unique(groups, return_inverse=True)[1]
-    sizes = np.sort(np.bincount(names))[::-1]
-    if len(sizes) < k:
-        raise ValueError(f"{k} nearest neighbours need {k} different groups of training images, there are {len(sizes)}")
-    most = min(int(sizes[: k - 1].sum()) + 1, len(_distinct(train)))
-    return _apart(_nearest(x, train, most, progress), names, k)
+    if np.shape(x)[1:] != np.shape(train)[1:]:
+        raise ValueError(f"samples are of shape {np.shape(x)[1:]}, training {what}s of {np.shape(train)[1:]}")
+    rows = _distinct(train)
+    names = np.arange(len(train)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if (count := len(np.unique(names[rows]))) < k:
+        of = f"distinct training {what}s" if groups is None else f"different groups of distinct training {what}s"
+        raise ValueError(f"{k} nearest neighbours need {k} {of}, there are {count}")
+    return _refined(x, train, _walked(x, train, k, rows, names, progress))
 
 
-def unseen(train: NDArray[Any], k: int = 2, most: int = 1000, groups: NDArray[Any] | None = None) -> Nearest:
+def unseen(
+    train: NDArray[Any], k: int = 2, most: int = 1000, groups: NDArray[Any] | None = None, what: str = "image"
+) -> Nearest:
     """What `nearest` would say of images that were not trained on: training images, each among the others, or among
     those of the other groups.
 
@@ -105,22 +109,8 @@ def unseen(train: NDArray[Any], k: int = 2, most: int = 1000, groups: NDArray[An
     """
     rows = _distinct(train)
     chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.int64)]
-    found = nearest(train[chosen], train, k + 1, groups=groups)
+    found = nearest(train[chosen], train, k + 1, groups=groups, what=what)
     return Nearest(found.index[:, 1:], found.distance[:, 1:])  # the first is the image itself
-
-
-def _apart(found: Nearest, names: NDArray[np.int64], k: int) -> Nearest:
-    """The first neighbours of k different groups; names (M,) are those of the training images."""
-    rows, groups = np.arange(len(found)), names[found.index]
-    free = np.ones(groups.shape, bool)
-    columns = []
-    for _ in range(k):
-        if not free.any(1).all():
-            raise ValueError(f"{k} nearest neighbours need {k} different groups of distinct training images")
-        columns.append(free.argmax(1))
-        free &= groups != groups[rows, columns[-1]][:, None]
-    chosen = np.stack(columns, 1)
-    return Nearest(np.take_along_axis(found.index, chosen, 1), np.take_along_axis(found.distance, chosen, 1))
 
 
 def _distinct(train: NDArray[Any]) -> NDArray[np.int64]:
@@ -138,34 +128,39 @@ def _flat(x: NDArray[Any]) -> Array:
     return out
 
 
-def _nearest(x: NDArray[Any], train: NDArray[Any], k: int, progress: Progress | None) -> Nearest:
-    if np.shape(x)[1:] != np.shape(train)[1:]:
-        raise ValueError(f"samples are of shape {np.shape(x)[1:]}, training images of {np.shape(train)[1:]}")
-    rows = _distinct(train)
-    if len(rows) < k:
-        raise ValueError(f"{k} nearest neighbours need {k} distinct training images, there are {len(rows)}")
+def _walked(
+    x: NDArray[Any],
+    train: NDArray[Any],
+    k: int,
+    rows: NDArray[np.int64],
+    names: NDArray[np.int64],
+    progress: Progress | None,
+) -> NDArray[np.int64]:
+    """(N, k) the nearest of `rows` of k different groups, whose names (M,) are; there are at least k groups in them."""
     dims = max(1, math.prod(np.shape(x)[1:]))
     step = max(1, _ELEMENTS // dims)
     centre = _flat(train[rows[:step]]).mean(0)  # far from the origin, squared distances lose digits
-    index = np.zeros((len(x), 0), np.int64)
-    squares = np.zeros((len(x), 0))
+    index = np.zeros((len(x), k), np.int64)
+    squares = np.full((len(x), k), np.inf)
     for start in range(0, len(rows), step):
         block = rows[start : start + step]
         there = _flat(train[block]) - centre
         norms = (there**2).sum(1)
-        parts = []
         width = max(1, min(step, _ELEMENTS // len(block)))
         for first in range(0, len(x), width):
-            here = _flat(x[first : first + width]) - centre
+            part = slice(first, first + width)
+            here = _flat(x[part]) - centre
             found = (here**2).sum(1)[:, None] + norms - 2 * here @ there.T
-            held = np.concatenate([squares[first : first + width], found], 1)
-            names = np.concatenate([index[first : first + width], np.broadcast_to(block, found.shape)], 1)
-            keep = np.argpartition(held, min(k, held.shape[1]) - 1, axis=1)[:, :k]
-            parts.append((np.take_along_axis(held, keep, 1), np.take_along_axis(names, keep, 1)))
-        squares, index = (np.concatenate(p) for p in zip(*parts, strict=True))
+            held = np.concatenate([squares[part], found], 1)
+            known = np.concatenate([index[part], np.broadcast_to(block, found.shape)], 1)
+            groups, each = names[known], np.arange(len(here))
+            for column in range(k):
+                best = held.argmin(1)
+                squares[part, column], index[part, column] = held[each, best], known[each, best]
+                held[groups == groups[each, best][:, None]] = np.inf
         if progress:
             progress(start + len(block), len(rows))
-    return _refined(x, train, index)
+    return index
 
 
 def _refined(x: NDArray[Any], train: NDArray[Any], index: NDArray[np.int64]) -> Nearest:
@@ -224,16 +219,16 @@ def memory(
     Raises:
         ValueError: fewer than 3 distinct training images, no sample, or as `nearest`.
     """
-    near = nearest(samples, train, progress=progress, groups=groups)
+    near = nearest(samples, train, progress=progress, groups=groups, what=what)
     if held_out is not None and len(held_out) >= FEWEST:
-        return judge(near, nearest(held_out, train, groups=groups), "held_out", what)
-    return judge(near, unseen(train, groups=groups), "train", what)
+        return judge(near, nearest(held_out, train, groups=groups, what=what), "held_out", what)
+    return judge(near, unseen(train, groups=groups, what=what), "train", what)
 
 
 def judge(samples: Nearest, others: Nearest, measure: str, what: str = "picture") -> Memory:
     """What the neighbours of samples and of unseen images say. measure: see Memory. what: what an image is called."""
     if not len(samples) or not len(others):
-        raise ValueError("copies are judged from at least one sample and one unseen image")
+        raise ValueError(f"copies are judged from at least one sample and one unseen {what}")
     near, far = samples.distance[:, 0], others.distance[:, 0]
     copied, copied_unseen = wilson(samples.ratio < COPY), wilson(others.ratio < COPY)
     found = Memory(samples, measure, _closer(near, far), _before(near, far), copied, copied_unseen, "", "")

@@ -232,14 +232,14 @@ def _noisy(samples: Images, real: Images) -> Symptom:
 # --- all together -------------------------------------------------------------------------------------------------
 
 
-def exploding(walk: Walk, what: str = "picture") -> Symptom:
-    """How far the values went on the way from noise; `what` is what a sample is called."""
+def exploding(walk: Walk, what: str = "picture", usual: str = "where those of the data end at 1") -> Symptom:
+    """How far the values went on the way from noise; `what` is what a sample is called, `usual` what 1 stands for."""
     if not walk.finite:
         words = "On the way from noise a value became infinite or no number at all."
         return Symptom("exploding", math.inf, (0.0, REACH), math.inf, words)
     far, large = walk.reach / REACH, walk.swell / SWELL
     words = (
-        f"The model believed in {what}s with values up to {walk.reach:,.1f}, where those of the data end at 1."
+        f"The model believed in {what}s with values up to {walk.reach:,.1f}, {usual}."
         if far >= large
         else f"On the way from noise x grew to {walk.swell:,.1f} times the size that it should have."
     )

@@ -119,10 +119,8 @@ def diagnose(run: Run, drawn: Samples, data: Data) -> Diagnosis:
 def _usual(judge: Judge) -> NDArray[np.int64]:
     """Training rows that say what is usual, at most REAL; the middle one of each piece, as those of one are alike."""
     rows = judge.data.train
-    pieces = judge.groups(rows)
-    if pieces is not None:
-        _, first, sizes = np.unique(pieces, return_index=True, return_counts=True)
-        rows = rows[first + sizes // 2] if len(first) >= FEW_PIECES else rows
+    middles = judge.middles(rows)
+    rows = rows[middles] if len(middles) >= FEW_PIECES else rows
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), REAL)).astype(np.int64)]
 
 
@@ -139,7 +137,8 @@ def _of_clips(
     if walked is None or not np.isfinite(x).all():
         return [exploding(Walk(False, 0.0, 0.0), judge.what)]
     far = np.quantile(np.abs(judge.medium.encode(real).numpy()), 0.999)  # nothing bounds the values of clips
-    way = exploding(replace(walked, reach=walked.reach / max(float(far), 1e-9)), judge.what)
+    walked = replace(walked, reach=walked.reach / max(float(far), 1e-9))
+    way = exploding(walked, judge.what, "where 99.9 % of those of real clips lie within 1")
     return [way, *motion_symptoms.symptoms(x, real, judge.body, labels, real_labels, judged)]
 
 
@@ -168,20 +167,23 @@ class _Copies:
         return absent(read, told, unseen_read, data.labels[self.rows], data.classes, judge.what)
 
 
-def _copies(judge: Judge, x: Stored) -> _Copies:
+def _copies(judge: Judge, x: Stored) -> _Copies | None:
     """Samples and unseen ones (held-out ones, if they do) beside the training ones, mirrored ones where it was taught
-    those. Raises ValueError for too few training samples."""
-    data = judge.data
+    those. None where these are of too few pieces to compare the nearest with the next one. Raises ValueError for too
+    few training samples."""
+    data, held_out = judge.data, len(judge.data.held_out) >= memory.FEWEST
     seen = judge.comparable(judge.taught(data.x[data.train]))
     groups = judge.groups(np.resize(data.train, len(seen)))
-    near = memory.nearest(judge.comparable(x), seen, groups=groups)
+    if groups is not None and len(np.unique(groups)) < (2 if held_out else 3):
+        return None
+    near = memory.nearest(judge.comparable(x), seen, groups=groups, what=judge.medium.one)
     most = max(memory.FEWEST, PRODUCTS // max(seen.size, 1))
     rows = None
-    if len(data.held_out) >= memory.FEWEST:
+    if held_out:
         rows = data.held_out[np.linspace(0, len(data.held_out) - 1, min(most, len(data.held_out))).astype(np.int64)]
-        others = memory.nearest(judge.comparable(data.x[rows]), seen, groups=groups)
+        others = memory.nearest(judge.comparable(data.x[rows]), seen, groups=groups, what=judge.medium.one)
     else:
-        others = memory.unseen(seen, most=min(most, REAL), groups=groups)
+        others = memory.unseen(seen, most=min(most, REAL), groups=groups, what=judge.medium.one)
     measure = "train" if rows is None else "held_out"
     return _Copies(near, others, rows, memory.judge(near, others, measure, judge.what))
 

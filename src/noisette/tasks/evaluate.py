@@ -24,7 +24,8 @@ from noisette.tasks import plan as planning
 from noisette.tasks import rows as measured
 from noisette.tasks import shards
 from noisette.tasks.judge import Judge, Progress, silent
-from noisette.tasks.motion import MotionJudge, moves, variety
+from noisette.tasks.motion import MotionJudge
+from noisette.tasks.motion_rows import moves, variety
 from noisette.tasks.rows import METRICS, Row
 
 BITS_IMAGES, BITS_TIMES, FLOW_IMAGES, FLOW_STEPS = 256, 32, 64, 20
@@ -52,8 +53,8 @@ def evaluate(
 
     Args:
         samples: how many for each sampler, with seeds seed, seed + 1, ...
-        metrics: of METRICS: fid, kid, prdc, is, bits, memory, clear, motion; those that do not concern the medium are
-            left out (bits of motion, which has no bytes to count, motion of images).
+        metrics: of METRICS: fid, kid, prdc, is, bits, memory, clear, motion; beside others, those that do not concern
+            the medium are left out (bits of motion, which has no bytes to count, motion of images).
         using: samplers as "ddim:50" or "ddim:50:eta=1:guidance=2"; the run's own by default.
         features: see Judge.
         minutes: draw fewer samples where all of them would take longer; the same number for each sampler.
@@ -63,18 +64,24 @@ def evaluate(
         planned: told what will be done, before the long part begins.
 
     Raises:
-        UserError: an unknown metric, sampler or setting; too few samples for all that is asked; data that are gone.
+        UserError: an unknown metric, sampler or setting; no metric that concerns the medium; too few samples for all
+            that is asked; data that are gone.
     """
     for metric in metrics:
         if metric not in METRICS:
             raise UserError(f'unknown metric "{metric}"{nearest(metric, METRICS)}')
+    other = "bits" if run.shape.moves else "motion"
+    metrics = [metric for metric in metrics if metric != other]
+    if not metrics:
+        known = ", ".join(metric for metric in METRICS if metric != other)
+        many = run.shape.medium.many
+        raise UserError(f"{run.path}: there is nothing to measure: of {many} there are {known}, and no {other}")
     if samples < 1 or seed < 0 or seed + samples + shards.SHARD > 2**32:
         raise UserError(f"--samples must be 1 or more and the seeds below {2**32:,}, got {samples} from {seed}")
     model = shards.Model.open(run, weights, at)
     chosen = planning.chosen(model, tuple(using))
     data = build.data(run, lambda done, total: progress("Reading the data", done, total))
     judge = Judge.of(data, run.config.data, features, progress)
-    metrics = [m for m in metrics if m not in (("bits",) if run.shape.moves else ("motion",))]
     looking = LOOKING & {*metrics}
     if looking and (why := measured.refusal(metrics, samples, judge.extractor.dim)):
         raise UserError(why)
@@ -112,9 +119,9 @@ def evaluate(
 class _Reals:
     """Features of real images: what samples are held against, and real pictures to hold against the same.
 
-    Some training images are taken out of the reference to stand where the model's samples stand: as many of them, and
-    against the very same others, so that the two numbers are one measurement. (A Fréchet distance grows as either set
-    shrinks.)
+    Some training images are taken out of the reference to stand where the model's samples stand: as many of them, but
+    at most half of all, and against the very same others, so that the two numbers are one measurement. (A Fréchet
+    distance grows as either set shrinks.) Where they are fewer, as many of the samples are measured beside all.
     """
 
     train: measured.Features
@@ -162,6 +169,8 @@ def _sampler(
         for which, reference in (("train", reals.train), ("held_out", reals.held_out)) if reals else ():
             if len(reference):
                 found += measured.between(reference, of_samples, metrics, {**inside, "reference": which})
+        if reals is not None:
+            found += _as_many(reals, of_samples, metrics, inside)
         if "memory" in metrics:
             found += _memory(judge, drawn.x, of_samples, base, progress)
         if isinstance(judge, MotionJudge) and "motion" in metrics:
@@ -172,6 +181,17 @@ def _sampler(
         found += _clear(judge, drawn.x, drawn.labels, base)
     _save(model.run, f"step-{model.step}-{model.weights}-{label}", found)
     return found
+
+
+def _as_many(reals: _Reals, of_samples: measured.Features, metrics: Sequence[str], base: Row) -> list[Row]:
+    """Where fewer real images than samples stand in their place: what as many samples, the first ones, come to."""
+    few, n, first = len(reals.instead), len(of_samples), base["seeds"][0]
+    if few >= n:
+        return []
+    seconds = round(base["seconds"] * few / n, 5)
+    base = {**base, "reference": "train", "seeds": [first, first + few - 1], "seconds": seconds}
+    found = measured.between(reals.train, of_samples[:few], metrics, base)
+    return [row for row in found if row["value"] is not None]
 
 
 def _memory(judge: Judge, x: Stored, features: NDArray[np.float64], base: Row, progress: Progress) -> list[Row]:

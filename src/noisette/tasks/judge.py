@@ -108,6 +108,14 @@ class Judge:
         """Of samples that are cut from one piece: the piece that each comes from; None where there are no such."""
         return None
 
+    def middles(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places in rising `rows`: of each piece its middle one, as those of one are alike; all without any."""
+        pieces = self.groups(rows)
+        if pieces is None:
+            return np.arange(len(rows))
+        _, first, sizes = np.unique(pieces, return_index=True, return_counts=True)
+        return np.asarray(first + sizes // 2)
+
     def apart(
         self, rows: NDArray[np.int64], count: int, evenly: bool, *key: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -52,7 +52,7 @@ def neighbours(samples: Stored, data: Data, mirrored: bool = False) -> Neighbour
     rows = np.resize(rows, len(seen))  # the mirrored ones follow
     known, groups = judge.comparable(seen), judge.groups(rows)
     try:
-        near = memory.nearest(judge.comparable(samples), known, groups=groups)
+        near = memory.nearest(judge.comparable(samples), known, groups=groups, what=judge.medium.one)
         words = _verdict(near, judge, known, groups)
     except ValueError as error:
         raise UserError(f"the nearest training {judge.what}s cannot be told: {error}") from None
@@ -73,5 +73,6 @@ def _verdict(near: memory.Nearest, judge: Judge, known: Stored, groups: NDArray[
         others = memory.nearest(judge.comparable(judge.data.x[held_out[:most]]), known, groups=groups)
         return memory.judge(near, others, "held_out", judge.what).words
     if most >= memory.FEWEST:
-        return memory.judge(near, memory.unseen(known, most=most, groups=groups), "train", judge.what).words
+        unseen = memory.unseen(known, most=most, groups=groups, what=judge.medium.one)
+        return memory.judge(near, unseen, "train", judge.what).words
     return ""

@@ -54,11 +54,11 @@ def drawn(
                 del numbers["clear"]
                 errors.pop("clear", None)
                 reasons["clear"] = "the samples are all read as one class, as noise is"
-        if metric == "fid" and value is not None and (found := _floor(rows, row)):
-            floor, error = found
-            numbers["fid_ratio"] = value / floor
-            errors |= {"fid_ratio": errors["fid"] / floor} if "fid" in errors else {}
-            shared["fid_ratio"] = value / floor * error / floor
+        if metric == "fid" and value is not None and (found := _beside_real(rows, row)):
+            (ours, error), (floor, unsure) = found
+            numbers["fid_ratio"] = ours / floor
+            errors |= {} if error is None else {"fid_ratio": error / floor}
+            shared["fid_ratio"] = ours / floor * (unsure or 0.0) / floor
     return numbers, errors, shared, reasons
 
 
@@ -84,13 +84,22 @@ def _cost(row: Mapping[str, Any]) -> dict[str, float | None]:
     return {"nfe": number(row.get("nfe")), "seconds_sample": per_36}
 
 
-def _floor(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> tuple[float, float] | None:
-    """What as many real images have for a Fréchet distance, against the same others, and its standard error."""
-    same = ("metric", "reference", "extractor_hash", "n")
-    for other in reversed(rows):
-        if other.get("real") == "train against train" and all(other.get(key) == row.get(key) for key in same):
-            value = number(other.get("value"))
-            return (value, _error(other) or 0.0) if value and value > 0 else None
+Number = tuple[float, float | None]
+"""A value with its standard error, where it has one."""
+
+
+def _beside_real(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> tuple[Number, Number] | None:
+    """The Fréchet distance of these samples, and what as many real images have against the same others. Where there
+    are not as many, that of the first of the samples, as many as there are."""
+    same = ("metric", "reference", "extractor_hash")
+    alike = [r for r in reversed(rows) if all(r.get(key) == row.get(key) for key in same) and number(r.get("value"))]
+    drawn = ("label", "checkpoint", "weights")
+    ours = [r for r in alike if not r.get("real") and all(r.get(key) == row.get(key) for key in drawn)]
+    ours = [r for r in ours if (r.get("seeds") or [None])[0] == (row.get("seeds") or [None])[0] and r["n"] < row["n"]]
+    for mine in (row, *sorted(ours, key=lambda r: -int(r["n"]))):
+        for real in alike:
+            if real.get("real") == "train against train" and real["n"] == mine["n"] and real["value"] > 0:
+                return (float(mine["value"]), _error(mine)), (float(real["value"]), _error(real))
     return None
 
 

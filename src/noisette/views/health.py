@@ -17,14 +17,18 @@ WELL = (
 )
 
 WELL_CLIPS = (
-    "Nothing wrong was found: the samples do not fall apart, tremble, freeze or drift away, they are not alike or "
-    "copies, and no value exploded on the way."
+    "Nothing wrong was found: the samples do not fall apart, tremble, freeze or drift away, they are not "
+    "alike{copies}, and no value exploded on the way."
 )
+TOO_FEW = " Copies were not looked for: the training clips are cut from too few sequences to tell one."
 
 
 def well(found: Diagnosis) -> str:
     """That nothing is wrong, in words, by what was looked for."""
-    return WELL_CLIPS if any(symptom.key == "jittery" for symptom in found.symptoms) else WELL
+    looked_at = {symptom.key for symptom in found.symptoms}
+    if "jittery" not in looked_at:
+        return WELL
+    return WELL_CLIPS.format(copies=" or copies") if "copied" in looked_at else WELL_CLIPS.format(copies="") + TOO_FEW
 
 
 def _how(found: Diagnosis) -> str:

@@ -66,8 +66,8 @@ def _protocol(now: Sequence[Score]) -> str:
         many = words.many(counts[0]) if len(counts) == 1 else f"{counts[0]:,} to {counts[-1]:,}" if counts else "Some"
         text = f"{many} samples with each sampler"
         seeds = {s.seeds for s in drawn if s.seeds}
-        if len(seeds) == 1:
-            first, last = seeds.pop()
+        if len({first for first, _ in seeds}) == 1:
+            first, last = max(seeds)
             text += f", seeds {first} to {last}"
         kind = {"ema": "averaged (EMA)", "raw": "raw"}.get(drawn[0].weights, drawn[0].weights)
         text += f", from the {kind} weights of step {drawn[0].checkpoint:,}. "
@@ -99,6 +99,7 @@ def _against(now: Sequence[Score], command: str) -> tuple[list[Figure], list[Tab
             continue
         drawings = [d for metric in CHARTS for d in _dots(here, metric, reference)]
         caption = FLOOR if any(s.real for s in here) else ""
+        caption += _as_many(here, max((s.n or 0 for s in now if s.label), default=0))
         shown.append(Figure([_table(here), *drawings], caption, command, title))
     return shown, tables
 
@@ -106,6 +107,14 @@ def _against(now: Sequence[Score], command: str) -> tuple[list[Figure], list[Tab
 FLOOR = (
     "In grey, what real pictures come to when they are held against real pictures: the floor. In the charts, a line."
 )
+
+
+def _as_many(rows: Sequence[Score], most: int) -> str:
+    """A word on samples of which fewer than were drawn stand in these rows, as many as real pictures do."""
+    counts = [s.n or 0 for s in rows if s.value is not None and s.real in ("", "train against train")]
+    if len({*counts}) != 1 or counts[0] >= most:
+        return ""
+    return f" Of the samples the first {counts[0]:,} are measured: there are no more real pictures to stand there."
 
 
 def _size(rows: Sequence[Score], reference: str) -> int:

@@ -1,4 +1,4 @@
-"""How samples of motion move, beside how real clips do: the rows of noisette.tasks.motion as a figure."""
+"""How samples of motion move, beside how real clips do: the rows of noisette.tasks.motion_rows as a figure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def moved(now: Sequence[Score], command: str) -> list[Figure]:
     which = next((s for s in rows if s.reference), None)
     whose = {"held_out": "held-out", "train": "training"}.get(which.reference, "") if which else ""
     caption = f"Real are the {which.reference_n:,} {whose} clips. " if which and which.reference_n else ""
-    caption += "Clips of one sequence are alike, which the intervals of the real numbers allow for."
+    caption += "Clips of one sequence are alike, which the intervals of the real numbers allow for; of their diversity "
+    caption += "and multimodality only the middle clip of each sequence counts."
     text = [
         f"{name}: {told}" if len(tables) > 1 else told for name, told in zip(names(rows).values(), said, strict=True)
     ]

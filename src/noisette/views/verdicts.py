@@ -31,21 +31,33 @@ class Headline:
 
 def current(found: Sequence[Score]) -> list[Score]:
     """The rows of the newest checkpoint that was evaluated (averaged weights before raw ones), those about real
-    pictures with them; of the same measurement only the one with the most pictures, of extractors only the newest."""
+    pictures with them; of the same measurement only the one with the most pictures, but first one that as many real
+    pictures stand beside, for a distance falls with their number; of extractors only the newest."""
     steps = [s.checkpoint for s in found if s.checkpoint is not None]
     if not steps:
         return []
     newest = [s for s in found if s.checkpoint == max(steps)]
     weights = "ema" if any(s.weights == "ema" for s in newest) else newest[-1].weights
     newest = [s for s in newest if s.weights == weights]
-    largest: dict[object, Score] = {}
-    for score in [*newest, *(s for s in found if s.real)]:
-        known = largest.get(score.key)
-        if known is None or (score.value is not None, score.n or 0) >= (known.value is not None, known.n or 0):
-            largest[score.key] = score
-    kept = list(largest.values())
+    real = _largest([s for s in found if s.real])
+    kept = [*_largest(newest, [s for s in real if s.real == "train against train" and s.value is not None]), *real]
     hashes = [s.hash for s in kept if s.reference and s.label and s.hash and s.value is not None]
     return [s for s in kept if not hashes or not s.reference or not s.hash or s.hash == hashes[-1]]
+
+
+def _largest(found: Sequence[Score], floors: Sequence[Score] = ()) -> list[Score]:
+    """Of each measurement the row with the most pictures, of those that have a floor of their own number if any do."""
+    floored = {(s.metric, s.hash, s.reference, s.n) for s in floors}
+
+    def rank(s: Score) -> tuple[bool, bool, int]:
+        return s.value is not None, (s.metric, s.hash, s.reference, s.n) in floored, s.n or 0
+
+    largest: dict[object, Score] = {}
+    for score in found:
+        known = largest.get(score.key)
+        if known is None or rank(score) >= rank(known):
+            largest[score.key] = score
+    return list(largest.values())
 
 
 def headline(found: Sequence[Score]) -> Headline | None:
