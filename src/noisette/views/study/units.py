@@ -223,7 +223,7 @@ def better(key: str) -> str:
 
 
 def is_share(key: str) -> bool:
-    return about(key)[1] in scores.SHARES
+    return about(key)[1] == "share"
 
 
 def within(key: str, low: float | None, high: float | None) -> tuple[float | None, float | None]:
