@@ -255,7 +255,8 @@ def test_the_notebook_is_of_clips(tmp_path: Path, backbone: str) -> None:
     text = "\n".join(source for _, source in cells)
     assert "moving(samples)" in text and "imshow" not in text and "trajectory(3" in text
     assert not re.findall(r"\b(?:picture|image)s?\b(?!\()", "\n".join(s for kind, s in cells if kind == "text"))
-    size = "transformer, " if backbone == "transformer" else "U-Net, 16 channels x 1, 2"
+    widths = ", ".join(map(str, run.config.net.multipliers))
+    size = "transformer, " if backbone == "transformer" else f"U-Net, 16 channels x {widths}"
     assert size in text
     for kind, source in cells:
         if kind == "code":
