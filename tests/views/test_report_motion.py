@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -12,10 +13,27 @@ import pytest
 from motion_maker import made, rows
 from pages import Page
 
+from noisette.cli.frame import Clips
 from noisette.data import medium
 from noisette.data.motion import MotionSpec, load
+from noisette.data.motion.inspect import FEW_TAKES, statistics, warnings
+from noisette.experiment.config import MotionConfig
 from noisette.experiment.runs import Run
-from noisette.views import cards, looks, moved, notebook, parts, scores, sections, verdicts, words
+from noisette.tasks import remedies, train
+from noisette.views import (
+    cards,
+    commands,
+    looks,
+    moved,
+    notebook,
+    parts,
+    scores,
+    sections,
+    table,
+    terminal,
+    verdicts,
+    words,
+)
 from noisette.views import report as reporting
 from noisette.views.comparison import compare
 from noisette.views.differences import differences, questions
@@ -44,7 +62,7 @@ def text_of(page: Page) -> str:
 
 def test_nothing_is_missing_and_nothing_is_asked_of_anywhere(page: Page) -> None:
     assert 'class="missing"' not in page.source and page.open == []
-    known = ["samples", "measured", "training", "previews", "data", "timing", "settings", "environment"]
+    known = ["samples", "health", "measured", "training", "previews", "data", "timing", "settings", "environment"]
     assert [a["id"] for a in page.all("section")] == known
     assert all(u.startswith("http://www.w3.org/") for u in re.findall(r"\bhttps?:[^\s\"']+", page.source))
     policy = next(m["content"] for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
@@ -74,17 +92,24 @@ def test_samples_and_real_clips_move(page: Page, run: Run) -> None:
     scenes = [json.loads(t) for t in page.texts["script"] if t.lstrip().startswith("{")]
     assert [len(scene["clips"]) for scene in scenes] == [looks.MOVING, 8, cards.REAL]
     assert all(clip["frames"] == 16 for scene in scenes for clip in scene["clips"])
-    captions = [t for t in page.texts["p"] if "generated, seed" in t or t.endswith("real")]
-    assert captions[0] == "jump, generated, seed 0" and captions[1] == "jump, real" and len(captions) == 8
+    captions = [t for t in page.texts["p"] if re.fullmatch(r"\w+, (seed \d+|real)", t)]
+    assert captions[:2] == ["jump, seed 0", "jump, real"] and len(captions) == 8
     assert sum("step 3" in t for t in page.texts["text"]) == 1  # the way from noise ends at its last step
+
+
+def test_speeds_of_samples_stand_over_those_of_real_clips(page: Page) -> None:
+    assert "The 36 samples and as many held-out clips: the line is the median" in text_of(page)
+    alts = [str(a["aria-label"]) for _, a in page.tags if a.get("role") == "img"]
+    charted = [alt for alt in alts if re.fullmatch(r"Speed of [\w ]+ over time: real clips, and generated ones.", alt)]
+    assert len(set(charted)) == 4
 
 
 def test_how_they_move_stands_beside_real_clips(page: Page) -> None:
     text = text_of(page)
     for said in (
         "Bones are off by 3.20 % (real clips: 0.40 %)",
-        "speed is 0.90 times that of real clips, close to it",
-        "jerk is 1.50 times that of real clips, far from it",
+        "speed is 0.90 times that of real clips",
+        "jerk is 1.50 times that of real clips",
         "jerk, m/s³",
         "as in real clips is best",
         "Fréchet distance of 8.0",
@@ -108,9 +133,49 @@ def test_too_little_data_is_said_and_the_nearest_training_clip_is_shown(tmp_path
     (stage,) = figure.parts
     assert isinstance(stage, parts.Moving)
     captions = [player.caption for player in stage.players]
-    assert all("nearest training clip, " in c and c.endswith(" m") for c in captions[1::2])
-    away = [float(c.split()[-2]) for c in captions[1::2]]
+    assert all(c.endswith(" m away") for c in captions[1::2])
+    away = [float(c.split()[-3]) for c in captions[1::2]]
     assert away == sorted(away) and away[0] > 0
+
+
+def test_few_takes_are_few_for_the_report_the_doctor_and_the_preflight(run: Run) -> None:
+    stats = statistics(load(MotionSpec("motion", frames=16, limit=7)))
+    for takes, few in ((FEW_TAKES - 1, True), (FEW_TAKES, False)):
+        case = remedies.Case(run, run.config.sample, "ema", 20, 0.0, 9000, "clip", takes)
+        assert case.few is few and bool(words.too_little({"takes": takes})) is few
+        assert warnings({**stats, "takes": takes})[0].startswith("Only") is few
+
+
+def test_what_is_kept_apart_is_said_once_and_only_where_something_is(run: Run) -> None:
+    material = Material(run)
+
+    def told() -> list[list[str]]:
+        return [row for table in cards.data(material).tables for row in table.rows if row[0] == "kept apart"]
+
+    subjects = ", ".join(map(str, material.data["split"]["subjects"]))
+    assert told() == [["kept apart", f"{material.data['held_out']:,}: whole subjects ({subjects})"]]
+    material.data = {**material.data, "held_out": 0, "split": {"by": "take", "subjects": []}}
+    assert told() == [["kept apart", "0"]]
+
+
+def test_commands_ask_for_the_same_clips(run: Run) -> None:
+    known = {field.name for field in dataclasses.fields(Clips)}
+    assert known.isdisjoint(commands.BY_KEY) and known.union(commands.BY_KEY) == set(MotionConfig.model_fields)
+    assert commands.check(run.config) == "noisette check motion --frames 16"
+    more = {"fps": 15.0, "skeleton": "my bones.json", "columns": ["a_x", "a_y"], "heading": False, "mirror": True}
+    config = run.config.changed({f"motion.{key}": value for key, value in {**more, "rotate": 180.0}.items()})
+    assert commands.train(config).endswith(
+        " --steps 20 --frames 16 --fps 15 --skeleton 'my bones.json' --columns a_x,a_y --motion.heading false --mirror "
+        "--rotate 180"
+    )
+
+
+def test_a_terminal_reads_of_clips(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    text = table.evaluation(rows(10, 0), run.config)
+    assert "real clips: train against train" in text and not re.findall(r"\b(?:picture|image)s?\b", text)
+    step = train.TrainStep(step=1, images=8, progress=0.5, seconds=1.0, loss=1.0, images_per_second=7.0)
+    terminal.watch(iter([step]), run.shape.medium.many)
+    assert "7 clips/s" in capsys.readouterr().err
 
 
 def test_clips_as_pictures_have_one_scale() -> None:
@@ -123,6 +188,12 @@ def test_clips_as_pictures_have_one_scale() -> None:
     assert inked[1] < 0.8 * inked[0]  # half as tall, and thinner
     alone = looks.pictures(0.5 * x[:1], kind, like=x[:1])[0]
     assert (255 - alone.astype(int)).sum() < 0.8 * (255 - found[0].astype(int)).sum()
+    noise = np.random.default_rng(0).normal(size=x.shape)
+    for size in (1, 100):  # of which nothing is cut off, and nothing is drawn out along the edge
+        wild = 255 - looks.pictures(x + size * noise, kind, like=x).astype(int)
+        wild[:, looks.HIGH - 3 * looks.EDGE :] = 0  # the floor, which goes from edge to edge
+        assert not wild[:, 0].any() and not wild[:, :, [0, -1]].any()
+        assert (wild.any(-1).sum((1, 2)) > 0.05 * looks.WIDE * looks.HIGH).all()
     grey = np.zeros((2, 4, 4, 1), np.uint8)
     assert looks.pictures(grey, medium.Images((4, 4, 1))) is grey
 
@@ -184,7 +255,8 @@ def test_the_notebook_is_of_clips(tmp_path: Path, backbone: str) -> None:
     text = "\n".join(source for _, source in cells)
     assert "moving(samples)" in text and "imshow" not in text and "trajectory(3" in text
     assert not re.findall(r"\b(?:picture|image)s?\b(?!\()", "\n".join(s for kind, s in cells if kind == "text"))
-    size = "transformer, " if backbone == "transformer" else "U-Net, 16 channels x 1, 2"
+    widths = ", ".join(map(str, run.config.net.multipliers))
+    size = "transformer, " if backbone == "transformer" else f"U-Net, 16 channels x {widths}"
     assert size in text
     for kind, source in cells:
         if kind == "code":

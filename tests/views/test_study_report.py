@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from noisette.experiment.runs import Run
 from noisette.experiment.studies import parse
 from noisette.tasks import study as engine
 from noisette.views import study as view
+from noisette.views import words
 from noisette.views.study import curves
 from noisette.views.study.claims import claims
+from noisette.views.study.report import render
 from noisette.views.study.table import lines
 from noisette.views.study.units import units
 
@@ -89,6 +92,18 @@ def test_the_table_as_plain_text(whole: Folder) -> None:
     for row, name in zip(columns, ("cosine", "linear"), strict=True):
         found = [r.numbers["fid"] for r in engine.results(whole.path) if r.setting == name]
         assert abs(float(row[1].split()[0]) - sum(found) / 3) < 0.1 and row[1].endswith("]") and len(row) == 3
+
+
+def test_a_study_of_motion_speaks_of_clips(whole: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "moves", lambda config: True)
+    told = view.Told(whole, whole.read(), engine.results(whole.path))
+    page = render(told)
+    body = re.sub("<[^>]+>", " ", page[page.index("<body>") :])
+    assert not re.findall(r"[^.]*(?<![\w.])(?:picture|image)s?\b(?!/)[^.]*", body) and "clips shown" in body
+    quick = [replace(r, series={"proxy_fd": [[1, 8, 1.0, 2.0], [2, 16, 2.0, 1.0]]}) for r in told.results]
+    (figure,) = curves.training(units(quick), ["proxy_fd"], "")
+    assert "in poses" in str(figure.parts[0].title)
+    assert "bits/dim of held-out clips" in re.sub(r"\s+", " ", view.plain(told.units, ("bits",)))
 
 
 def test_the_curves_have_both_settings(whole: Folder) -> None:

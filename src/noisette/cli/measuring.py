@@ -85,5 +85,5 @@ def evaluate(
             progress=progress,
             planned=planned,
         )
-    print(table.evaluation(rows))
+    print(table.evaluation(rows, opened.config))
     print(f"Kept in {opened.path / 'eval'}; noisette report {opened.path} shows them")

@@ -176,7 +176,7 @@ def _train(run: Run, data: Any) -> None:
     try:
         with training.stop_on_signals() as stopped:
             steps = training.train(run, data, stopped, lambda ready: print(expected(ready), flush=True))
-            terminal.watch(steps)
+            terminal.watch(steps, run.shape.medium.many)
     except training.Interrupted as stop:
         fail(str(stop), 128 + stop.number)
     _conclude(type(run).open(run.path))

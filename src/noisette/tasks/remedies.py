@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from noisette.data.motion.inspect import FEW_TAKES
 from noisette.diffusion.samplers import adds_noise
 from noisette.experiment import build
 from noisette.experiment.config import GanConfig, OptimConfig, SampleConfig
@@ -19,7 +20,7 @@ FEW_NOISY_STEPS = {"ddpm": 25, "ddim": 25, "dpmpp_2m_sde": 10}
 """Steps below which a sampler that adds noise leaves some of it; the last one's rule is of second order."""
 
 STRONG_GUIDANCE = 3.0
-SMALL_DATA, SMALL_TAKES = 1000, 100
+SMALL_DATA = 1000
 USUAL_RATES = {"--optim.lr": OptimConfig().lr, "--optim.muon_lr": OptimConfig().muon_lr}
 
 
@@ -45,7 +46,7 @@ class Case:
     @property
     def few(self) -> bool:
         """Whether the training samples are so few that they can be learned by heart."""
-        return self.train <= SMALL_DATA if self.takes is None else self.takes <= SMALL_TAKES
+        return self.train <= SMALL_DATA if self.takes is None else self.takes < FEW_TAKES
 
     def sample(self, *options: object) -> str:
         return _line("sample", self.run.path, *options)

@@ -46,7 +46,7 @@ NUMBERS: dict[str, tuple[str, str, str]] = {
     "seconds_sample": ("time to draw 36 samples", "s", "lower"),
     "nfe": ("network calls a sample", "", "lower"),
     "fid": ("Fréchet distance", "", "lower"),
-    "fid_ratio": ("Fréchet distance, in that of real images", "times", "lower"),
+    "fid_ratio": ("Fréchet distance, in that of real ones", "times", "lower"),
     "kid": ("kernel distance (KID)", "", "lower"),
     "precision": ("precision", "share", "higher"),
     "recall": ("recall", "share", "higher"),

@@ -1,5 +1,5 @@
-"""Generated clips beside real ones on one stage, of the same class, or the nearest ones where there are few; and one
-of them on its way from noise."""
+"""Generated clips beside real ones on one stage, of the same class, or the nearest ones where there are few; how fast
+their joints go; and one of them on its way from noise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from noisette.errors import UserError
 from noisette.views import skeletons, words
 from noisette.views.export import class_names
 from noisette.views.material import Material
-from noisette.views.parts import Figure
+from noisette.views.parts import Drawing, Figure, drawing
 
 if TYPE_CHECKING:
     from noisette.tasks.generate import Samples
@@ -26,7 +26,7 @@ Rows = NDArray[np.int64]
 
 
 def beside(material: Material, drawn: Samples, command: str) -> list[Figure]:
-    """A figure for a run of motion whose data are at hand, else none.
+    """Figures for a run of motion whose data are at hand, else none: clips that move, and speeds over time.
 
     Where there are too few sequences to judge by, the samples that are nearest to a training clip, each before that
     clip; else the first samples, each before a real clip of its class, held-out ones where there are any.
@@ -38,14 +38,15 @@ def beside(material: Material, drawn: Samples, command: str) -> list[Figure]:
     except UserError:
         return []  # the section of the data says why
     assert isinstance(data, MotionData)
-    if words.too_little(material.data):
-        return [_nearest(drawn, data, command)]
     rows, which = (data.held_out, "held-out") if len(data.held_out) else (data.train, "training")
+    speeds = _speeds(drawn, data, _alike(drawn, data, rows, len(drawn.x)), which, command)
+    if words.too_little(material.data):
+        return [_nearest(drawn, data, command), speeds]
     chosen = np.arange(min(PAIRS, len(drawn.x)))
     kind = "of its class" if drawn.labels is not None else "of the data"
     text = f"Samples, none of them chosen, each before a {which} clip {kind}."
     real = _alike(drawn, data, rows, len(chosen))
-    return [_figure(drawn, chosen, data, real, ["real"] * len(real), "Generated beside real", text, command)]
+    return [_figure(drawn, chosen, data, real, ["real"] * len(real), "Generated beside real", text, command), speeds]
 
 
 def denoised(material: Material, command: str) -> list[Figure]:
@@ -75,6 +76,21 @@ def _alike(drawn: Samples, data: MotionData, rows: Rows, count: int) -> Rows:
     return np.array(found, np.int64)
 
 
+def _speeds(drawn: Samples, data: MotionData, rows: Rows, which: str, command: str) -> Figure:
+    """How fast the joints that move most go, over the frames of the samples and of as many real clips."""
+    body, real = skeletons.Body.of(data.skeleton), [data.x[row] for row in rows.tolist()]
+    made: list[Drawing] = []
+    for joint in skeletons.telling(real, body):
+        name = body.names[joint].replace("_", " ")
+        curve = skeletons.over_time(real, drawn.x, body, joint, fps=data.fps)
+        made += drawing(curve, f"speed-{joint}", f"Speed of {name} over time: real clips, and generated ones.", name)
+    text = (
+        f"The {len(drawn.x)} samples and as many {which} clips: the line is the median, eight of ten lie in the band. "
+        f"Of the {'ends of limbs' if body.ends else 'joints'}, those are shown that move most in the real ones."
+    )
+    return Figure(made, "", command, "How fast they go over time", [text])
+
+
 def _nearest(drawn: Samples, data: MotionData, command: str) -> Figure:
     """The samples that are nearest to a training clip, by the poses, with how far they are from it."""
     from noisette.metrics import memory
@@ -84,7 +100,7 @@ def _nearest(drawn: Samples, data: MotionData, command: str) -> Figure:
     found = memory.nearest(comparable(drawn.x, root), comparable(data.x[data.train], root), k=1)
     away = found.distance[:, 0]
     chosen = away.argsort(kind="stable")[:PAIRS]
-    said = [f"nearest training clip, {away[k]:.2g} {unit}".strip() for k in chosen]
+    said = [f"{away[k]:.2g} {unit}".strip() + " away" for k in chosen]
     moved = float(np.median(away))
     text = (
         "The samples that are nearest to a training clip, each before that clip, with how far their joints are apart "
@@ -103,6 +119,6 @@ def _figure(
     for k, row, what in zip(chosen.tolist(), rows.tolist(), said, strict=True):
         clips += [drawn.x[k], data.x[row]]
         theirs = f"{data.classes[int(data.labels[row])]}, " if data.labels is not None else ""
-        captions += [(f"{names[k]}, " if names else "") + f"generated, seed {drawn.seeds[k]}", theirs + what]
+        captions += [(f"{names[k]}, " if names else "") + f"seed {drawn.seeds[k]}", theirs + what]
     stage = skeletons.stage(clips, skeletons.Body.of(data.skeleton), captions, fps=data.fps)
     return Figure([stage], "", command, title, [text])

@@ -46,7 +46,7 @@ def _data_tables(material: Material) -> list[Table]:
         rows.append([words.spoken("pictures", material.config), words.size_name(info)])
     for key, label in (("count", "in all"), ("train", "to learn from"), ("held_out", "kept apart")):
         if (value := words.number(info, key)) is not None:
-            rows.append([label, words.many(value)])
+            rows.append([label, words.many(value) + (_apart(info) if key == "held_out" and value else "")])
     if info.get("fingerprint"):
         rows.append(["fingerprint", str(info["fingerprint"])])
     if normaliser := info.get("normaliser"):
@@ -74,18 +74,24 @@ def _normaliser(found: dict[str, Any]) -> str:
     return f"every joint {seen}, by its own mean and spread over the training clips"
 
 
+def _apart(info: dict[str, Any]) -> str:
+    """Of clips, what was held out as a whole: ": whole subjects (3, 7)"."""
+    if info.get("kind") != Motion.name:
+        return ""
+    split = info.get("split") or {}
+    people = ", ".join(map(str, split.get("subjects") or []))
+    return f": whole {'subjects' if split.get('by') == 'subject' else 'sequences'}" + (f" ({people})" if people else "")
+
+
 def _clip_tables(info: dict[str, Any]) -> list[Table]:
-    """How clips were cut, placed, held out and mended; nothing of images."""
+    """How clips were cut, placed and mended; nothing of images."""
     if info.get("kind") != Motion.name:
         return []
-    split = info.get("split") or {}
-    apart = "whole subjects" if split.get("by") == "subject" else "whole sequences"
     before = [words.plain(v) for v in info.get("fps_before") or []]
     rows = [
         ["sequences", words.many(info.get("takes") or 0)],
         ["frames a second", words.plain(info["fps"]) if info.get("fps") else "not known: speeds are per frame"],
         ["unit", str(info.get("unit") or "not known")],
-        ["kept apart", f"{apart}: {', '.join(map(str, split.get('subjects') or []))}".rstrip(": ")],
         ["a clip begins", _PLACED.get(str(info.get("centre")), "") + (", turned ahead" if info.get("heading") else "")],
     ]
     if before and before[0] != before[-1]:

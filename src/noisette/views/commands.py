@@ -6,7 +6,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from noisette.experiment.config import BUDGETS, Config, DataConfig
+from noisette.experiment.config import BUDGETS, Config, DataConfig, MotionConfig
+
+BY_KEY = ("heading", "relative", "short")
+"""Settings of motion that the command line has no option for."""
 
 
 def _line(*words: object) -> str:
@@ -37,14 +40,14 @@ def explain(run: Path, what: str) -> str:
 
 
 def check(config: Config) -> str:
-    return _line("check", config.data.source, *_kind(config), *_data(config.data))
+    return _line("check", config.data.source, *_kind(config), *_data(config.data), *_motion(config.motion))
 
 
 def train(config: Config) -> str:
     """A training with the data options and the budget of this one; what else was set is in the table of settings."""
     budgets = ((name, getattr(config.train, name)) for name in BUDGETS)
     budget = [word for name, value in budgets if value is not None for word in (f"--{name}", value)]
-    return _line("train", config.data.source, *_kind(config), *budget, *_data(config.data))
+    return _line("train", config.data.source, *_kind(config), *budget, *_data(config.data), *_motion(config.motion))
 
 
 def _kind(config: Config) -> list[str]:
@@ -61,6 +64,19 @@ def _data(data: DataConfig) -> list[str | int]:
         words += [option, value] if value else []
     words += {"grayscale": ["--grayscale"], "rgb": ["--rgb"], "auto": []}[data.color]
     return [*words, "--flip"] if data.flip else words
+
+
+def _motion(motion: MotionConfig) -> list[object]:
+    """What differs from the defaults; of images nothing does."""
+    words: list[object] = []
+    for key, value in motion:
+        if value == MotionConfig.model_fields[key].default:
+            continue
+        if key in BY_KEY:
+            words += [f"--motion.{key}", str(value).lower()]
+        else:
+            words += [f"--{key}", *([] if value is True else [",".join(value) if key == "columns" else value])]
+    return words
 
 
 def doctor(run: Path, n: int) -> str:

@@ -44,7 +44,7 @@ def pictures(x: Stored, medium: Medium, like: Stored | None = None) -> NDArray[n
 
     Args:
         like: clips (M, F, J, D) that decide scale and cameras, such as what noise becomes; in turn where x has more.
-            What reaches beyond the picture lies on its edge.
+            A pose that would reach beyond the picture, as those of noise do, is moved into it, or made smaller.
     """
     if not isinstance(medium, Motion):
         return x
@@ -61,16 +61,27 @@ def pictures(x: Stored, medium: Medium, like: Stored | None = None) -> NDArray[n
 def _poses(clip: Array, body: skeletons.Body, view: View, scale: float, tall: float, slot: float) -> Scene:
     floor = HIGH - 2 * EDGE
     points = place(clip, body, view)
-    reach = np.array([1.5 * slot, floor - EDGE]) / scale
-    points[..., :2] = points[..., :2].clip(-reach, reach)
-    points[..., 1] = points[..., 1].clip(-EDGE / scale, None)
     groups = [Group([Lines(np.array([[0, floor, WIDE, floor]]), "line", 1)])]
     chosen = evenly(len(points), POSES)
     for i, f in enumerate(chosen):
         spot = Spot(EDGE + (i + 0.5) * slot, floor, scale, scale * tall)
         fade = OLDEST + (1 - OLDEST) * i / max(1, len(chosen) - 1)
-        groups.append(Group(pose(points[f], body, spot), fade))
+        groups.append(Group(pose(points[f], body, _within(spot, points[f])), fade))
     return Scene(WIDE, HIGH, groups)
+
+
+def _within(spot: Spot, points: Array) -> Spot:
+    """Where a pose stands that lies within the picture: as near to this spot, and as large, as it can."""
+    seen = spot.pixels(points)[:, :2]
+    seen = seen[np.isfinite(seen).all(1)]
+    if not len(seen):
+        return spot
+    at, low, high = np.array([spot.x, spot.y]), seen.min(0), seen.max(0)
+    room = np.array([WIDE, HIGH]) - 2 * EDGE
+    shrink = min(1.0, float((room / np.maximum(high - low, 1e-9)).min()))
+    low, high = at + shrink * (low - at), at + shrink * (high - at)
+    x, y = at + np.maximum(EDGE - low, 0) - np.maximum(high - EDGE - room, 0)
+    return Spot(x, y, shrink * spot.scale, shrink * spot.tall)
 
 
 def shown(
@@ -105,7 +116,7 @@ def previews(found: Sequence[tuple[int, Path]], medium: Medium) -> list[tuple[in
 
 
 def _clips(found: Sequence[tuple[int, Path]], medium: Motion) -> list[tuple[int, Picture]]:
-    """All at the scale and by the cameras of the last one: what is still noise lies on the edge."""
+    """All at the scale and by the cameras of the last one."""
     read = []
     for step, path in found:
         try:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from noisette.experiment.config import Config
+from noisette.views import words
+
 Row = dict[str, Any]
 
 
-def evaluation(rows: Sequence[Row]) -> str:
-    """A block for each sampler and each pair of real sets, a line for each number with its interval."""
+def evaluation(rows: Sequence[Row], config: Config) -> str:
+    """A block for each sampler and each pair of real sets, a line for each number with its interval.
+
+    config: of the run, which may be one of motion.
+    """
     lines: list[str] = []
     blocks: dict[str, list[Row]] = {}
     for row in rows:
         blocks.setdefault(_title(row), []).append(row)
     for title, found in blocks.items():
         lines += [title, *(_line(row) for row in found), ""]
-    return "\n".join(lines[:-1])
+    return words.spoken("\n".join(lines[:-1]), config)
 
 
 def number(value: float) -> str:

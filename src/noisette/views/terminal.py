@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from noisette.tasks.train import TrainStep
 
 
-def watch(steps: Iterator[TrainStep]) -> None:
-    """A bar on a terminal; a line now and then elsewhere."""
+def watch(steps: Iterator[TrainStep], many: str = "images") -> None:
+    """A bar on a terminal; a line now and then elsewhere. many: what is trained on, as the medium calls it."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -24,7 +24,7 @@ def watch(steps: Iterator[TrainStep]) -> None:
         for step in steps:
             average = step.loss if average is None else 0.95 * average + 0.05 * step.loss
             left = step.seconds * (1 - step.progress) / max(step.progress, 1e-9)
-            text = f"step {step.step:,}  loss {average:.4f}  {step.images_per_second:,.0f} images/s  {clock(left)} left"
+            text = f"step {step.step:,}  loss {average:.4f}  {step.images_per_second:,.0f} {many}/s  {clock(left)} left"
             bar.update(task, completed=step.progress, text=text)
             if not console.is_terminal and int(step.progress * 10) > said:
                 said = int(step.progress * 10)

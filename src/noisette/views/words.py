@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from noisette.data.medium import Motion
+from noisette.data.motion.inspect import FEW_TAKES
 from noisette.experiment.config import ONE_CALL, Config
 from noisette.views import curves
 from noisette.views.figures import percent
-
-FEW_TAKES = 50
-"""Sequences below which a set of clips is too little to judge a model by."""
 
 WORSE = 1.1
 """A held-out loss this many times its own minimum, or the training loss, is worth a word."""
@@ -71,7 +69,12 @@ def moves(config: Config) -> bool:
 
 def spoken(text: str, config: Config) -> str:
     """What is written of pictures, said of clips where the run is one of motion; names and paths stay as they are."""
-    return _THING.sub(_clip, text) if moves(config) else text
+    return of_clips(text) if moves(config) else text
+
+
+def of_clips(text: str) -> str:
+    """What is written of pictures, said of clips."""
+    return _THING.sub(_clip, text)
 
 
 _THING = re.compile(r"(?<![\w/.-])(an? )?(picture|image)(s?)(?![\w/=-])", re.IGNORECASE)
@@ -156,7 +159,8 @@ def too_little(data: Mapping[str, Any]) -> str:
     return (
         f"This is too little data to judge by: {many(takes)} sequence{'s' if takes != 1 else ''}, where a model that "
         f"makes new motion needs {FEW_TAKES} at the very least. So few can be learned by heart, and a distance from so "
-        "few says little. Look at the training clip that is nearest to each sample, below the samples."
+        "few says little. Where the data are at hand, the report shows the samples that are nearest to a training "
+        "clip, each before that clip."
     )
 
 

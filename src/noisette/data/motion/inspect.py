@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from noisette.data.motion.spec import MotionData
 
+FEW_TAKES = 50
+"""Takes below which a model learns them by heart, and can hardly be judged by them."""
+
 STILL = 0.02
 """A clip counts as still where no joint goes further than this share of the body's size."""
 
@@ -86,9 +89,9 @@ def warnings(stats: dict[str, Any]) -> list[str]:
     """What a user should know before training, most serious first; empty when all is well."""
     out: list[str] = []
     takes, n = stats["takes"], stats["count"]
-    if takes < 50:
+    if takes < FEW_TAKES:
         out.append(f"Only {takes} takes: the model will learn them by heart and copy them. A few hundred are a start.")
-    elif takes < 200:
+    elif takes < 4 * FEW_TAKES:
         helps = "More data helps, so does --mirror." if stats["pairs"] else "More data helps."
         out.append(f"{takes} takes are few: expect clips close to single ones. {helps}")
     shares = stats["per_class"]

@@ -8,12 +8,11 @@ from noisette.views.skeletons.charts import over_time, telling
 from noisette.views.skeletons.films import film
 from noisette.views.skeletons.scene import Scene, sheet
 from noisette.views.skeletons.stages import stage
-from noisette.views.skeletons.stills import beside, denoising, drawing, strips
+from noisette.views.skeletons.stills import denoising, drawing, strips
 
 __all__ = [
     "Body",
     "Scene",
-    "beside",
     "denoising",
     "drawing",
     "film",

@@ -1,26 +1,24 @@
-"""Many clips -> what a joint does over time, real clips beside generated ones, as bands."""
+"""Many clips -> how fast a joint goes over time, real clips beside generated ones, as bands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from noisette.views.curves import PALETTE, legend, plot
-from noisette.views.skeletons.body import Array, Body, check_clip, look
+from noisette.views.skeletons.body import Array, Body, check_clip
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-What = Literal["height", "speed"]
 
 BAND = (10, 90)
 """Percentiles between which a band lies: eight of ten clips."""
 
 CHARTED = 4
-"""Joints that are charted when none is named, at most."""
+"""Joints that are charted, at most."""
 
 SIZE = (4.4, 2.2)
 """Inches: as wide as the other charts, and flatter, since there are several of them."""
@@ -34,41 +32,39 @@ def over_time(
     generated: Sequence[ArrayLike],
     body: Body,
     joint: int,
-    what: What = "height",
     *,
     fps: float | None = None,
 ) -> Figure:
-    """Median and band of a joint's height above the floor, or of its speed, over the frames of clips.
+    """Median and band of a joint's speed over the frames of clips.
 
     Args:
         real, generated: (frames, joints, dims) each, of any length.
-        what: height above the clip's own floor in the data's unit, or speed in that unit a second, without fps a frame.
+        fps: frames a second; without it the speed is that from frame to frame.
 
     Raises:
         ValueError: a clip of another shape than the body's.
     """
-    unit = body.unit or "units"
-    y = unit if what == "height" else f"{unit} a {'second' if fps else 'frame'}"
+    y = f"{body.unit or 'units'} a {'second' if fps else 'frame'}"
     with plot("seconds" if fps else "frame", y, SIZE) as (figure, axes):
         end = 0.0
         for clips, name, colour in ((real, "real", PALETTE["muted"]), (generated, "generated", PALETTE["accent"])):
-            values = _table([_course(clip, body, joint, what, fps) for clip in clips])
+            values = _table([_speeds(check_clip(clip, body))[:, joint] * (fps or 1) for clip in clips])
             frames = np.flatnonzero(np.isfinite(values).sum(0) >= min(FEWEST, len(values)))
             if not len(frames):
                 continue
             low, middle, high = np.nanpercentile(values[:, frames], [BAND[0], 50, BAND[1]], axis=0)
-            x = (frames + (what == "speed") / 2) / (fps or 1)
+            x = (frames + 0.5) / (fps or 1)  # between two frames
             end = max(end, float(x[-1]))
             axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
             axes.plot(x, middle, color=colour, lw=1.6, label=name)
         axes.set_xlim(0, max(end, 1e-9))
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        axes.set_ylim(bottom=0)
         legend(axes)
     return figure
 
 
 def telling(clips: Sequence[ArrayLike], body: Body) -> list[int]:
-    """The joints to chart when none is named: ends of limbs, or all joints without bones, those that move most."""
+    """The joints that are worth a chart: ends of limbs, or all joints without bones, those that move most."""
     among = list(body.ends) or list(range(body.joints))
     moved = np.zeros(len(among))
     for clip in clips:
@@ -76,15 +72,6 @@ def telling(clips: Sequence[ArrayLike], body: Body) -> list[int]:
         moved += np.where(np.isfinite(speeds), speeds, 0).sum(0)
     fastest = np.argsort(-moved, kind="stable")[:CHARTED]
     return sorted(among[k] for k in fastest)
-
-
-def _course(clip: ArrayLike, body: Body, joint: int, what: What, fps: float | None) -> Array:
-    """(frames,) heights, or (frames - 1,) speeds, of one joint."""
-    x = check_clip(clip, body)
-    if what == "speed":
-        return _speeds(x)[:, joint] * (fps or 1)
-    sign = -1 if body.down else 1
-    return sign * x[:, joint, body.up] - look(x, body).floor
 
 
 def _speeds(x: Array) -> Array:

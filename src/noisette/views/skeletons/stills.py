@@ -1,4 +1,4 @@
-"""Clips -> pictures that stand still: poses in time, real beside generated, the denoising of one clip."""
+"""Clips -> pictures that stand still: poses in time, the denoising of one clip."""
 
 from __future__ import annotations
 
@@ -70,32 +70,6 @@ def strips(
         _strip(points, body, caption, min(poses, len(points)), scale, scale * height, fps)
         for points, caption in zip(placed, captions or [""] * len(clips), strict=True)
     ]
-
-
-def beside(
-    real: Sequence[ArrayLike],
-    generated: Sequence[ArrayLike],
-    body: Body,
-    labels: Sequence[str] | None = None,
-    *,
-    poses: int = POSES,
-    fps: float | None = None,
-) -> list[Scene]:
-    """Strips at one scale, real and generated in turn: two columns where there is room for them.
-
-    Args:
-        real, generated: as many of the one as of the other.
-        labels: one for each pair, such as its class; or one for each real clip and then one for each generated one.
-    """
-    n = len(real)
-    if n != len(generated):
-        raise ValueError(f"{n} real clips for {len(generated)} generated ones")
-    labels = list(labels) if labels is not None else [""] * n
-    labels = labels * 2 if len(labels) == n else labels
-    whose = ["real"] * n + ["generated"] * n
-    captions = [f"{label}, {who}" if label else who.capitalize() for who, label in zip(whose, labels, strict=True)]
-    made = strips([*real, *generated], body, captions, poses=poses, fps=fps)
-    return [made[k + side] for k in range(n) for side in (0, n)]
 
 
 def denoising(

@@ -109,6 +109,7 @@ def _over(runs: Mapping[str, Unit], key: str, column: int, shares: bool) -> list
     chart = charts.bands(made, AXES[column], y, dotted=key in LOOKS)
     said = "; ".join(f"{b.name} ends at {b.mean[-1]:.3g}" for b in made)
     title = TITLES[key] + (", by time" if column == 2 else "")
+    title = title.replace("pixels", "poses") if of.moves(list(runs.values())) else title
     return drawing(chart, f"{key}-{column}", f"{title} over {AXES[column]}: {said}.", title)
 
 

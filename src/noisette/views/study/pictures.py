@@ -11,7 +11,7 @@ from PIL.Image import Image
 from noisette.errors import UserError
 from noisette.experiment import ways
 from noisette.experiment.runs import Run
-from noisette.views import looks
+from noisette.views import looks, words
 from noisette.views.figures import grid, stacked
 from noisette.views.parts import Figure, Matrix, Picture, picture
 from noisette.views.study.units import Unit
@@ -89,12 +89,14 @@ def _rows(
         failed.append(f"The first {MOST} of {len(finished)} settings are shown.")
     for unit in finished[:MOST]:
         try:
-            x, labels = draw(unit, Run.open(unit.finished[0].run))
+            run = Run.open(unit.finished[0].run)
+            x, labels = draw(unit, run)
         except UserError as error:
             failed.append(f"{unit.name}: {error}.")
             continue
         heads.append(tuple(labels))
-        rows[unit.name] = [picture(image, f"{unit.name}, picture {k + 1}", most=128) for k, image in enumerate(x)]
+        what = words.spoken("picture", run.config)
+        rows[unit.name] = [picture(image, f"{unit.name}, {what} {k + 1}", most=128) for k, image in enumerate(x)]
     return heads, rows, failed
 
 

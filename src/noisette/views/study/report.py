@@ -15,7 +15,7 @@ from noisette.tasks.study import Result, kept, results
 from noisette.views import commands, page, verdicts, words
 from noisette.views.cards import as_text
 from noisette.views.comparison import listed
-from noisette.views.parts import Figure, Section, Table
+from noisette.views.parts import Figure, Section, Table, reworded
 from noisette.views.study import curves, pictures, units
 from noisette.views.study.claims import Claim
 from noisette.views.study.findings import Findings, findings, noise
@@ -73,6 +73,8 @@ def render(told: Told) -> str:
     """The page itself."""
     made = [_findings(told), _numbers(told), *_samples(told), *_curves(told), *_paths(told), _how(told), *_failed(told)]
     summary = [told.study.question, *told.found.answer]
+    if units.moves(told.units):
+        made, summary = [reworded(section, words.of_clips) for section in made], [*map(words.of_clips, summary)]
     return page.render(told.study.title, "Noisette study", summary, _facts(told), made, told.command)
 
 

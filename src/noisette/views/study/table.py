@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from noisette.metrics.effects import Mean
 from noisette.tasks.study import NUMBERS, Result
+from noisette.views import words
 from noisette.views.parts import Table
 from noisette.views.study import units as of
 from noisette.views.study.claims import means
@@ -48,7 +49,8 @@ def keys(results: Sequence[Result]) -> list[str]:
 def plain(found: Sequence[Unit], numbers: Sequence[str], kind: Kind = of.kind) -> str:
     """Units x numbers as lines of text, in aligned columns; what nobody measured has no column."""
     table = _table(found, [key for key in numbers if any(unit.measured(key) for unit in found)], "", kind)
-    heads = [textwrap.wrap(head.split("\n")[0], WIDTH) for head in table.head]
+    say = words.of_clips if of.moves(found) else str
+    heads = [textwrap.wrap(say(head.split("\n")[0]), WIDTH) for head in table.head]
     deep = max(map(len, heads))
     head = [[""] * (deep - len(lines)) + lines for lines in heads]
     cells = [[row[0].replace("\n", " (") + ")", *(cell.replace("\n", " ") for cell in row[1:])] for row in table.rows]

@@ -167,6 +167,12 @@ def _differing(one: Unit, other: Unit) -> list[str]:
     return [name for name in names if one.values.get(name) != other.values.get(name)]
 
 
+def moves(found: Sequence[Unit]) -> bool:
+    """Whether all that is known of is motion."""
+    known = [unit.material for unit in found if unit.material is not None]
+    return bool(known) and all(words.moves(material.config) for material in known)
+
+
 def one_training(found: Sequence[Unit]) -> bool:
     """Whether all of them were drawn from the same trained runs, seed by seed."""
     return len(found) > 1 and all(unit.runs == found[0].runs for unit in found)
@@ -217,7 +223,7 @@ def better(key: str) -> str:
 
 
 def is_share(key: str) -> bool:
-    return about(key)[1] in scores.SHARES
+    return about(key)[1] == "share"
 
 
 def within(key: str, low: float | None, high: float | None) -> tuple[float | None, float | None]:
