@@ -69,9 +69,9 @@ if data.labels is None:
     rows = data.train[np.linspace(0, len(data.train) - 1, 7).astype(int)]
     names = [data.name(row) for row in rows]
 else:
-    names = data.classes[:12]
-    of_each = [data.train[data.labels[data.train] == k] for k in range(len(names))]
-    rows = np.array([of_one[len(of_one) // 2] for of_one in of_each])
+    known = np.unique(data.labels[data.train])[:12]
+    of_each = [data.train[data.labels[data.train] == k] for k in known]
+    rows, names = np.array([of_one[len(of_one) // 2] for of_one in of_each]), [data.classes[k] for k in known]
 skeletons.sheet(skeletons.strips(data.x[rows], drawn_as, names, fps=fps), columns=2).image()
 
 
@@ -382,12 +382,13 @@ for name in models:
     print(f"Clips made {name} are {', '.join(said) or 'like real ones, as far as these numbers tell'}.", end=" ")
     print(f"No difference was found in {' and '.join(alike)}." if said and alike else "")
 for what in asked:
-    hand, line = (measured[name][what] for name in models)
-    apart = hand.mean() - line.mean()
-    reach = 1.96 * math.hypot(hand.std(ddof=1), line.std(ddof=1)) / math.sqrt(CLIPS)
-    far = [abs(measured[name][what].mean() - real[what].mean()) for name in models]
-    if abs(apart) > reach:
-        nearer = list(models)[int(np.argmin(far))]
+    both = [beside[name, what] for name in models]
+    gaps = [found.samples.value - found.real.value for found in both]
+    unsure = [found.samples.high - found.samples.value for found in both]
+    if gaps[0] * gaps[1] < 0:  # one above the real number and one below: that it is itself uncertain counts, twice
+        unsure.append(2 * (both[0].real.high - both[0].real.value))
+    if abs(abs(gaps[0]) - abs(gaps[1])) > math.hypot(*unsure):
+        nearer = list(models)[int(np.argmin(np.abs(gaps)))]
         print(f"In {what.replace('_', ' ')}, what is made {nearer} is nearer to real clips than the other.")
 print(f"Across the joins the drawn clips accelerate {rough / smooth:.2f} times as hard as the real ones:", end=" ")
 print("the joins show." if rough > 1.5 * smooth else "nothing tears there.")
