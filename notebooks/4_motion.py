@@ -361,7 +361,7 @@ if len(losses) < 3:
     print("The loss: too few epochs to say anything.")
 else:
     late = losses[len(losses) * 3 // 4]
-    print(f"The loss fell from {losses[0]:.3f} in the first epoch to {losses[-1]:.3f} in the last.", end=" ")
+    print(f"The loss went from {losses[0]:.3f} in the first epoch to {losses[-1]:.3f} in the last.", end=" ")
     print("It was still falling." if losses[-1] < 0.97 * late else "In the last quarter it hardly fell any more.")
     worse = unseen[-1] > 1.05 * min(unseen)
     print(f"On held-out clips it is {unseen[-1]:.3f}", end=": ")
@@ -375,7 +375,9 @@ for name in models:
     said, alike = [], []
     for what in asked:
         ratio = beside[name, what].ratio
-        if ratio is None or ratio.low <= 1 <= ratio.high:
+        if ratio is None:  # real clips have none of it
+            continue
+        if ratio.low <= 1 <= ratio.high:
             alike.append(what.replace("_", " "))
         else:
             said.append(f"{words[what][ratio.value < 1]} ({ratio.value:.3g} times the real {what.replace('_', ' ')})")
