@@ -18,7 +18,7 @@ KERNEL = "ignore:.*:DeprecationWarning"
 
 
 def test_there_is_one_for_each_subject() -> None:
-    assert {path.stem for path in SOURCES} >= {"1_animals", "2_cars", "3_mnist", "5_from_scratch"}
+    assert {path.stem for path in SOURCES} >= {"1_animals", "2_cars", "3_mnist", "4_motion", "5_from_scratch"}
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -49,8 +49,8 @@ def test_animals_of_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.filterwarnings(KERNEL)
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_notebook_runs_top_to_bottom(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without images of one's own: the bundled digits stand in."""
-    for name in ("ANIMALS", "CARS", "CIFAR"):
+    """Without images of one's own: the bundled sets stand in."""
+    for name in ("ANIMALS", "CARS", "CIFAR", "MOTION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NOISETTE_NOTEBOOK", "tiny")
     monkeypatch.setenv("NOISETTE_OUT", str(tmp_path / "runs"))
