@@ -12,8 +12,10 @@ from tiny import TINY, tiny
 from trials import SHAPE, config_of
 
 from noisette.data import DataSpec, load
+from noisette.data.medium import facts
 from noisette.experiment import build
 from noisette.experiment.config import Config
+from noisette.experiment.shape import Shape
 from noisette.tasks import machine, measure, train
 from noisette.tasks.estimate import COPIES, estimate
 from noisette.tasks.measure import Settled, Trial, settle
@@ -60,7 +62,7 @@ def test_an_estimate_of_memory_counts_weights_optimiser_average_and_activations(
 def test_an_estimate_comes_near_what_a_tiny_run_does(squares: Path, tmp_path: Path) -> None:
     """Memory and looks by count; speed within the factor by which two measurements of a busy machine differ."""
     data = load(DataSpec(str(squares)))
-    shape = train.shape_of(data)
+    shape = Shape.of(facts(data))
     config = build.resolve(shape, "small-grey", TINY | {"train": {**TINY["train"], "steps": 40}})
     result = settle(config, Trial(config, shape))
     found = estimate(result, shape, len(data.train))

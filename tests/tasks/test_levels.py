@@ -121,7 +121,7 @@ def test_every_kind_of_run(squares, tmp_path, settings: dict) -> None:  # type: 
     run: Run = tiny(squares, tmp_path / "run", train__steps=2, **settings)
     model, data = build.trained(run)[0], build.data(run)
     told = build.conditional(run.config, run.shape)
-    found = levels.measure(model, build.objective(run.config), data, told=told, a_bin=8)
+    found = levels.measure(model, build.objective(run.config, run.shape), data, told=told, a_bin=8)
     for space, by_model in found.losses.items():
         for model_name, losses in by_model.items():
             assert np.isfinite(losses).all(), (space, model_name)
@@ -132,7 +132,7 @@ def test_every_kind_of_run(squares, tmp_path, settings: dict) -> None:  # type: 
 
 def test_two_nets_are_judged_on_the_same(trained: Run) -> None:
     models = [build.trained(trained, kind)[0] for kind in ("ema", "raw", "ema")]
-    objective, data = build.objective(trained.config), build.data(trained)
+    objective, data = build.objective(trained.config, trained.shape), build.data(trained)
     first, second, third = levels.pictures_losses(models, objective, data, told=True, n=32)
     np.testing.assert_array_equal(first, third)
     assert first.shape == (32,) and not np.array_equal(first, second)

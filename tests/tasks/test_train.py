@@ -16,12 +16,14 @@ from alike import assert_same_run
 from tiny import TINY, tiny
 
 from noisette.data import DataSpec, load
+from noisette.data.medium import facts
 from noisette.data.stream import Stream
 from noisette.diffusion.objectives import ImportanceTimes
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.config import OptimConfig, merge, parse
 from noisette.experiment.runs import Run
+from noisette.experiment.shape import Shape
 from noisette.nets.unet import UNet
 from noisette.tasks import train
 from noisette.tasks.optimisers import Optimiser, is_hidden
@@ -188,8 +190,8 @@ def test_accumulation_is_the_whole_batch(squares: Path) -> None:
     data = load(DataSpec(str(squares)))
     grads = []
     for size in (8, 3):
-        config = build.resolve(train.shape_of(data), "small-grey", merge(TINY, {"train.micro_batch": size}))
-        trainer = Trainer(config, train.shape_of(data), data)
+        config = build.resolve(Shape.of(facts(data)), "small-grey", merge(TINY, {"train.micro_batch": size}))
+        trainer = Trainer(config, Shape.of(facts(data)), data)
         torch.nn.init.normal_(trainer.model.backbone.conv_out.weight, generator=torch.Generator().manual_seed(0))
         trainer.advance(0.5)
         grads.append([p.grad.clone() for p in trainer.model.parameters()])
@@ -232,8 +234,8 @@ def test_other_data_under_the_same_name_is_refused(squares: Path, tmp_path: Path
 
 def test_ema_follows_its_formula(squares: Path) -> None:
     data = load(DataSpec(str(squares)))
-    config = build.resolve(train.shape_of(data), "small-grey", merge(TINY, {"optim.ema": 0.5}))
-    trainer = Trainer(config, train.shape_of(data), data)
+    config = build.resolve(Shape.of(facts(data)), "small-grey", merge(TINY, {"optim.ema": 0.5}))
+    trainer = Trainer(config, Shape.of(facts(data)), data)
     expected = [p.detach().clone() for p in trainer.model.parameters()]
     for step in range(8):
         trainer.advance(0.5)

@@ -31,7 +31,7 @@ def loss_of(config: Config, worker: Worker, seed: int = 0) -> torch.Tensor:
     g = torch.Generator().manual_seed(seed)
     x, noise = torch.randn(4, 3, 8, 8, generator=g), torch.randn(4, 3, 8, 8, generator=g)
     t = worker.master.schedule.snap(torch.tensor([0.2, 0.4, 0.6, 0.8], dtype=torch.float64))
-    return build.objective(config)(worker.denoiser, x, t, noise, torch.tensor([0, 1, 2, 0])).total.mean()
+    return build.objective(config, SHAPE)(worker.denoiser, x, t, noise, torch.tensor([0, 1, 2, 0])).total.mean()
 
 
 def gradients(config: Config, parts: int = 1) -> tuple[float, dict[str, torch.Tensor]]:
