@@ -400,7 +400,7 @@ def test_colour_data_are_compared_by_what_the_samples_suffice_for(
     data = SimpleNamespace(train=np.arange(2000), x=np.zeros((1, 8, 8, 3), np.uint8))
     looked: list[str] = []
     judge = lambda data, settings, features, progress: SimpleNamespace(reads_well=looked.append(features) is None)  # noqa: E731
-    monkeypatch.setattr(study_run, "Judge", judge)
+    monkeypatch.setattr(study_run, "Judge", SimpleNamespace(of=judge))
 
     def chosen(samples: int, **changes: Any) -> tuple[str, str]:
         budgets = {"quick": {"train": {"steps": 6}, "samples": samples}}
