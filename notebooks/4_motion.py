@@ -83,6 +83,20 @@ def moving(clips, captions=None):
 
 moving(data.x[rows], names)
 
+# %%
+REACH = float(np.quantile(np.abs(normalise(data.x[data.train], data.normaliser)), 0.999))
+
+
+def seen(clips):
+    """Clips as the net sees them, (n, points * dims, frames), all but a thousandth of it within [-1, 1]."""
+    return torch.from_numpy(normalise(clips, data.normaliser)) / REACH
+
+
+def clips_of(x):
+    """What the net made, in the data's own units."""
+    return denormalise((x * REACH).numpy(), data.normaliser)
+
+
 # %% [markdown]
 # ## Training: the algorithm
 #
@@ -161,7 +175,7 @@ print(f"{size:,} parameters:")
 for name, part in net.named_children():
     if share := sum(p.numel() for p in part.parameters()) / size:
         print(f"  {name:15s} {share:6.1%}")
-x0 = torch.from_numpy(normalise(data.x[rows[:1]], data.normaliser))
+x0 = seen(data.x[rows[:1]])
 t = torch.randint(T, (1,))
 print(f"a clip {tuple(x0.shape)} -> its noise {tuple(net(x0, t).shape)}")
 apart = x0.unflatten(1, (points, dims)).transpose(1, 2)
@@ -177,7 +191,8 @@ print(f"or by key point, {tuple(apart.shape)} -> {tuple(net(apart, t).shape)}")
 #    t)\right) + \sigma_t z$;
 # 5. end, and 6. the result is $x_0$.
 #
-# `p_sample` is lines 3 and 4.
+# `p_sample` is lines 3 and 4. `clipped=True` keeps what the net takes for $x_0$ within [-1, 1], where clips lie: near
+# t = T a small error of the noise is a large one of the clip, and a net that is led astray there does not come back.
 
 
 # %%
@@ -188,10 +203,10 @@ def sample(diffusion, count, seed=0, shown=()):
     x = torch.randn(count, points * dims, N, generator=generator)
     way = {T: x[0]}
     for t in reversed(range(T)):
-        x = diffusion.p_sample(x, torch.full((count,), t), generator=generator)
+        x = diffusion.p_sample(x, torch.full((count,), t), generator=generator, clipped=True)
         way[t] = x[0]
     states = torch.stack([way[t] for t in shown]) if shown else x[:0]
-    return denormalise(x.numpy(), data.normaliser), denormalise(states.numpy(), data.normaliser)
+    return clips_of(x), clips_of(states)
 
 
 # %% [markdown]
@@ -211,12 +226,12 @@ def sample(diffusion, count, seed=0, shown=()):
 diffusion = DenoiseDiffusion(net, n_steps=T, device="cpu", scaled=True)
 noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
 steps = [round(k * (T - 1) / 5) for k in range(6)]
-there = [denormalise(diffusion.q_sample(x0, torch.tensor([t]), noise).numpy(), data.normaliser)[0] for t in steps]
+there = [clips_of(diffusion.q_sample(x0, torch.tensor([t]), noise))[0] for t in steps]
 for t in (0, T // 2, T - 1):
     mean, variance = diffusion.q_xt_x0(x0, torch.tensor([t]))
     left = math.sqrt(float(diffusion.alpha_bar[t]))
     print(f"t = {t:4d}: {left:.1%} of the clip is left; the variance of the noise is {float(variance):.4f}")
-real = torch.from_numpy(normalise(data.x[data.train[:512]], data.normaliser))
+real = seen(data.x[data.train[:512]])
 last = diffusion.q_sample(real, torch.full((len(real),), T - 1), generator=torch.Generator().manual_seed(0))
 print(f"{len(real)} clips at the last step: mean {last.mean():+.3f}, variance {last.var():.3f}; noise has 0 and 1")
 print(f"loss before training: {diffusion.loss(real[:64]).item():.2f}; it is 1 for who always says 0")
@@ -226,10 +241,10 @@ skeletons.denoising(there[::-1], steps[::-1], [(t + 1) / T for t in steps[::-1]]
 # ## Loss curve per epoch
 
 # %%
-clips = torch.from_numpy(normalise(data.x[data.train], data.normaliser))
+clips = seen(data.x[data.train])
 loader = DataLoader(TensorDataset(clips), 32, shuffle=True, generator=torch.Generator().manual_seed(0))
 some = data.held_out[np.unique(np.linspace(0, len(data.held_out) - 1, 256).astype(int))]
-held_out = torch.from_numpy(normalise(data.x[some], data.normaliser))
+held_out = seen(data.x[some])
 losses, unseen = train(diffusion, loader, held_out, SECONDS)
 figure, axis = plt.subplots(figsize=(9, 2.8))
 axis.semilogy(range(1, len(losses) + 1), losses, "o-", label="training")
