@@ -30,7 +30,7 @@ FEWEST, MOST = 4, 4096
 """Frames that a clip may be asked to have."""
 
 ROUNDS, SMOOTH = 0, 3.0
-"""What `diffusion.editing.hold` is told unless an Edit says otherwise, see benchmarks/inbetween.py."""
+"""What `diffusion.editing.hold` is told unless an Edit says otherwise, see benchmarks/in_between.py."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Does what is drawn between kept frames join them? Held-out clips, their ends kept, their middles drawn.
 
-    python benchmarks/inbetween.py RUN [--clips 24] [--keep 0:8,-8:] [--rounds 0,1,2,5] [--smooth 0,3,5]
+    python benchmarks/in_between.py RUN [--clips 24] [--keep 0:8,-8:] [--rounds 0,1,2,5] [--smooth 0,3,5]
                                        [--ways "ddim:50:1;ddim:50:0;dpmpp_2m:20"] [--seed 0]
 
 RUN learned motion. The clips are its own held-out ones, one of each take, those that move in every frame; clip k is
@@ -17,7 +17,7 @@ drawn with seed k, told its own class. Each row is one setting of `diffusion.edi
     far       how far the drawn frames lie from the real ones, over how far the clips' frames lie from each other: not a
               fault, since many motions fit between, but a collapse shows here
 
-Written: results/inbetween.json, rows in the order in which they are drawn.
+Written: results/in_between.json, rows in the order in which they are drawn.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> None:
     ask.add_argument("--smooth", type=numbers, default=[0.0, 3.0, 5.0])
     ask.add_argument("--ways", type=lambda text: text.split(";"), default=[], help="samplers, separated by ;")
     ask.add_argument("--seed", type=whole, default=0)
-    add_results(ask, "folder for inbetween.json", "two clips, one setting")
+    add_results(ask, "folder for in_between.json", "two clips, one setting")
     args = ask.parse_args(argv)
     out = results(args)
     run = Run.open(args.run)
@@ -186,7 +186,7 @@ def main(argv: list[str] | None = None) -> None:
                 print(told(found[-1]), flush=True)
                 kept = {"clips": len(rows), "keep": args.keep, "seed": args.seed, "checkpoint": step}
                 write_json(
-                    out / "inbetween.json", {"machine": about(), "data": data.info["source"], **kept, "rows": found}
+                    out / "in_between.json", {"machine": about(), "data": data.info["source"], **kept, "rows": found}
                 )
 
 
