@@ -177,7 +177,7 @@ def use(way: Way) -> None:
 def made_up(n: int) -> ImageData:
     """Random images of CIFAR-10's shape."""
     rng = np.random.default_rng(0)
-    x = rng.integers(0, 256, (n, CIFAR.height, CIFAR.width, CIFAR.channels), dtype=np.uint8)
+    x = rng.integers(0, 256, (n, *CIFAR.medium.stored), dtype=np.uint8)
     rows = np.arange(n, dtype=np.int64)
     return ImageData(x, rows % 10, CIFAR.classes, "", {}, rows, rows[:0], np.zeros((n, 16), np.uint8))
 

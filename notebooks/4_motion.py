@@ -322,7 +322,7 @@ for (name, what), found in beside.items():
 # %%
 joint = skeletons.telling(data.x[data.held_out], drawn_as)[-1]
 print(f"how fast {data.skeleton.names[joint]} is in the course of a clip: the median, and where eight of ten clips lie")
-skeletons.over_time(data.x[data.held_out], drawn.x, drawn_as, joint, "speed", fps=fps)
+skeletons.over_time(data.x[data.held_out], drawn.x, drawn_as, joint, fps=fps)
 
 # %% [markdown]
 # `run.evaluate` measures more: how far the samples are from real ones in the features of a net that tells actions
