@@ -248,7 +248,7 @@ def test_ema_follows_its_formula(squares: Path) -> None:
 
 
 def test_validation_is_fixed_and_on_held_out_images(trained: Run, squares: Path) -> None:
-    data = load(build.data_spec(trained.config))
+    data = build.loaded(trained.config)
     trainer = Trainer(trained.config, trained.shape, data)
     trainer.load(trained.checkpoint())
     assert trainer.validate() == trainer.validate()
