@@ -26,7 +26,7 @@ def moves(judge: MotionJudge, x: Stored, base: Row) -> list[Row]:
     rows, which = data.held_out, "held_out"
     if len(np.unique(data.take[rows])) < 2:
         rows, which = data.train, "train"
-    ours, theirs = motion.measures(x, body), _real_measures(judge, rows)
+    ours, theirs = motion.measures(x, body), motion.measures(data.x[rows], body)
     base = {**base, "n": len(x), "reference": which, "reference_n": len(rows)}
     found = []
     for name in ours:
@@ -45,10 +45,6 @@ def moves(judge: MotionJudge, x: Stored, base: Row) -> list[Row]:
         }
         found.append(measured.row(name, both.samples, base, detail=detail, **more))
     return found
-
-
-def _real_measures(judge: MotionJudge, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    return motion.measures(judge.data.x[rows], judge.body)
 
 
 def variety(
