@@ -34,10 +34,8 @@ from noisette.experiment.config import (
     parse,
 )
 from noisette.experiment.runs import Run, Shape
-from noisette.nets import BACKBONES
+from noisette.nets import BACKBONES, Backbone
 from noisette.nets.gan import Gan, Generator, matching
-from noisette.nets.transformer import Transformer
-from noisette.nets.unet import UNet
 
 Model = denoisers.NetDenoiser | Generator
 """What draws: a denoiser, step by step, or the generator of a GAN, in one call."""
@@ -147,7 +145,7 @@ def schedule(config: ScheduleConfig) -> schedules.NoiseSchedule:
     )
 
 
-def backbone(config: NetConfig, shape: Shape, learn_variance: bool = False) -> UNet | Transformer:
+def backbone(config: NetConfig, shape: Shape, learn_variance: bool = False) -> Backbone:
     others = {key for name, keys in OF_BACKBONE.items() if name != config.backbone for key in keys}
     arguments = config.model_dump(exclude={"conditional", "backbone", *others})
     classes = len(shape.classes) if config.conditional else 0

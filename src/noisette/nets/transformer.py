@@ -7,12 +7,11 @@ adaLN-Zero (sec. 3.2, "DiT block design").
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from noisette.nets.backbone import Backbone
 from noisette.nets.layers import (
     TimeEmbedding,
     activation,
@@ -27,7 +26,7 @@ from noisette.nets.layers import (
 )
 
 
-class Transformer(nn.Module):
+class Transformer(Backbone):
     """A transformer: forward(x, c_noise, cond) -> out of the same spatial size as x, whatever that is.
 
     Every patch^dims tile of x is a token. Where a token lies is told by sinusoids of its index along each axis, so no
@@ -66,7 +65,6 @@ class Transformer(nn.Module):
         classes: int = 0,
         patch: int = 1,
     ) -> None:
-        super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         least = {"in_channels": in_channels, "out_channels": out_channels, "blocks": blocks, "expand": expand}
         for name, value in {**least, "patch": patch, "head_dim": head_dim}.items():
@@ -80,19 +78,18 @@ class Transformer(nn.Module):
             raise ValueError(f"head_dim={head_dim!r} must divide the {channels} channels of a token")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout={dropout!r} must be in [0, 1)")
-        self.arguments: dict[str, Any] = {
-            **least,
-            "dims": dims,
-            "channels": channels,
-            "head_dim": head_dim,
-            "dropout": dropout,
-            "activation": activation,
-            "classes": classes,
-            "patch": patch,
-        }
-        """What it was built from: Transformer(**net.arguments) is a fresh net of the same kind."""
-        self.dims, self.patch, self.classes, self.in_channels = dims, patch, classes, in_channels
-
+        super().__init__(
+            {
+                **least,
+                "dims": dims,
+                "channels": channels,
+                "head_dim": head_dim,
+                "dropout": dropout,
+                "activation": activation,
+                "classes": classes,
+                "patch": patch,
+            }
+        )
         tile = patch**dims
         self.conv_in = conv(dims, in_channels * tile, channels, kernel=1)
         self.time_embedding = TimeEmbedding(channels // 4, "silu")
@@ -105,23 +102,8 @@ class Transformer(nn.Module):
         for parameter in (*self.time_emb_proj.parameters(), *self.conv_out.parameters()):
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The output for a batch.
-
-        Args:
-            x: (N, in_channels, *S), any spatial size from 1 up.
-            c_noise: (N,) the noise-conditioning number, about 0..1000, fractions allowed.
-            cond: (N,) class labels 0..classes, whole numbers, where `classes` means none; None: no class for all.
-
-        Returns:
-            (N, out_channels, *S). Zero before training, since the last layer starts at zero.
-
-        Raises:
-            ValueError: x of another number of axes or channels, or labels for a net without classes.
-        """
-        if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
-            raise ValueError(f"x of shape {tuple(x.shape)} must be (N, {self.in_channels}, {self.dims} spatial axes)")
-        emb = F.silu(self.embed(x.shape[0], c_noise, cond))
+    def out(self, x: Tensor, emb: Tensor) -> Tensor:
+        emb = F.silu(emb)
         h = self.conv_in(space_to_depth(x, self.patch))
         grid = h.shape[2:]
         tokens = h.flatten(2).transpose(1, 2)  # N, L, C
@@ -131,17 +113,6 @@ class Transformer(nn.Module):
         scale, shift = self.time_emb_proj(emb)[:, None].chunk(2, dim=2)
         h = modulated(tokens, scale, shift).transpose(1, 2).unflatten(2, grid)
         return crop(depth_to_space(self.conv_out(h), self.patch), tuple(x.shape[2:]))
-
-    def embed(self, n: int, c_noise: Tensor, cond: Tensor | None) -> Tensor:
-        """What every block is told of n samples, (n, channels)."""
-        emb = self.time_embedding(c_noise)
-        if self.class_embedding is None:
-            if cond is not None:
-                raise ValueError("cond was given, but this net has classes=0; build it with classes >= 1")
-            return emb
-        if cond is None:
-            cond = torch.full((n,), self.classes, device=emb.device)
-        return emb + self.class_embedding(cond).to(emb.dtype)
 
 
 class Block(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from noisette.nets.backbone import Backbone
 from noisette.nets.layers import (
     PADDINGS,
     RESAMPLES,
@@ -49,7 +50,7 @@ class Level(nn.Module):
         return zip_longest(self.resnets, self.attentions, fillvalue=nn.Identity())
 
 
-class UNet(nn.Module):
+class UNet(Backbone):
     """A U-Net: forward(x, c_noise, cond) -> out of the same spatial size as x, whatever that is.
 
     Args:
@@ -105,7 +106,6 @@ class UNet(nn.Module):
         resample: str = "conv",
         padding_mode: str = "zeros",
     ) -> None:
-        super().__init__()
         out_channels = in_channels if out_channels is None else out_channels
         multipliers, attention = tuple(multipliers), tuple(attention)
         _check(in_channels, out_channels, dims, channels, multipliers, blocks, attention, head_dim, dropout)
@@ -116,29 +116,29 @@ class UNet(nn.Module):
         at_least("heads", heads, 0)
         choose("resample", resample, RESAMPLES)
         choose("padding_mode", padding_mode, PADDINGS)
-        self.arguments: dict[str, Any] = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "dims": dims,
-            "channels": channels,
-            "multipliers": multipliers,
-            "blocks": blocks,
-            "attention": attention,
-            "middle_attention": middle_attention,
-            "head_dim": head_dim,
-            "dropout": dropout,
-            "activation": activation,
-            "norm": norm,
-            "groups": groups,
-            "time": time,
-            "classes": classes,
-            "patch": patch,
-            "heads": heads,
-            "resample": resample,
-            "padding_mode": padding_mode,
-        }
-        """What it was built from: UNet(**net.arguments) is a fresh net of the same kind."""
-        self.dims, self.patch, self.classes, self.in_channels = dims, patch, classes, in_channels
+        super().__init__(
+            {
+                "in_channels": in_channels,
+                "out_channels": out_channels,
+                "dims": dims,
+                "channels": channels,
+                "multipliers": multipliers,
+                "blocks": blocks,
+                "attention": attention,
+                "middle_attention": middle_attention,
+                "head_dim": head_dim,
+                "dropout": dropout,
+                "activation": activation,
+                "norm": norm,
+                "groups": groups,
+                "time": time,
+                "classes": classes,
+                "patch": patch,
+                "heads": heads,
+                "resample": resample,
+                "padding_mode": padding_mode,
+            }
+        )
         self.padding_mode, self.stride = padding_mode, patch * 2 ** (len(multipliers) - 1)
         self._build()
 
@@ -195,23 +195,7 @@ class UNet(nn.Module):
         for parameter in self.conv_out.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
-        """The output for a batch.
-
-        Args:
-            x: (N, in_channels, *S), any spatial size from 1 up.
-            c_noise: (N,) the noise-conditioning number, about 0..1000, fractions allowed.
-            cond: (N,) class labels 0..classes, whole numbers, where `classes` means none; None: no class for all.
-
-        Returns:
-            (N, out_channels, *S). Zero before training, since the last convolution starts at zero.
-
-        Raises:
-            ValueError: x of another number of axes or channels, or labels for a net without classes.
-        """
-        if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
-            raise ValueError(f"x of shape {tuple(x.shape)} must be (N, {self.in_channels}, {self.dims} spatial axes)")
-        emb = self.embed(x.shape[0], c_noise, cond)
+    def out(self, x: Tensor, emb: Tensor) -> Tensor:
         size = tuple(x.shape[2:])
         h = self.conv_in(space_to_depth(x, self.patch, self.padding_mode))
 
@@ -235,17 +219,6 @@ class UNet(nn.Module):
 
         h = self.conv_out(self.act_out(self.conv_norm_out(h)))
         return crop(depth_to_space(h, self.patch), size)
-
-    def embed(self, n: int, c_noise: Tensor, cond: Tensor | None) -> Tensor:
-        """What every residual block is told of n samples, (n, 4 channels)."""
-        emb = self.time_embedding(c_noise)
-        if self.class_embedding is None:
-            if cond is not None:
-                raise ValueError("cond was given, but this net has classes=0; build it with classes >= 1")
-            return emb
-        if cond is None:
-            cond = torch.full((n,), self.classes, device=emb.device)
-        return emb + self.class_embedding(cond).to(emb.dtype)
 
     @classmethod
     def diffusers(cls, in_channels: int, out_channels: int | None = None, **arguments: Any) -> Self:
