@@ -31,7 +31,7 @@ from noisette.views.study.findings import findings
 from noisette.views.study.units import units
 
 ANSWERS = ("fid", "kid", "precision", "recall", "clear", "val_loss")
-IMAGES, SAMPLES, SLOWER = 6400, 144, 100
+IMAGES, SAMPLES, SLOWER = 3200, 144, 100
 
 
 def asked(name: str, share: float, seeds: int, images: int, samples: int) -> dict[str, Any]:

@@ -21,7 +21,7 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 ROW, MARGIN = 0.24, 0.75
 """Inches: a row of a chart, and what its axes and legend need."""
 
-LONGEST = 22
+LONGEST = 26
 
 
 @dataclass(frozen=True)
