@@ -10,6 +10,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import bright
 import pytest
+import study_maker
 from tiny import tiny
 
 from noisette.experiment.runs import Run
@@ -35,3 +36,9 @@ def trained(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         return tiny(squares, tmp_path_factory.mktemp("runs") / "trained")
     finally:
         patch.undo()
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data for studies: enough to measure distances."""
+    return study_maker.many(tmp_path_factory.mktemp("many") / "squares.npz")

@@ -44,3 +44,8 @@ def folder_of(path: Path, source: Path, **changes: Any) -> Folder:
     place = Folder(path)
     place.settle(study_of(source, **changes))
     return place
+
+
+def unseen(what: str, share: float) -> None:
+    """Progress that nobody sees."""
+    assert 0 <= share <= 1

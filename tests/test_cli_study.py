@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 from commands import run
-from study_maker import many, study_of
+from study_maker import study_of
 
 from noisette.experiment import studies
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return many(tmp_path_factory.mktemp("many") / "squares.npz")
 
 
 @pytest.fixture

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
+from noisette.data.motion import read
 from noisette.data.motion.skeleton import Skeleton
+from noisette.data.motion.takes import Recording
+from noisette.errors import UserError
 
 NAMES = ("hips", "head", "l_hip", "r_hip", "l_knee", "r_knee", "l_foot", "r_foot")
 PARENTS = (-1, 0, 0, 0, 2, 3, 4, 5)
@@ -48,3 +52,18 @@ def npz(path: Any, lengths: list[int], yaw: float = 0.0, skeleton: bool = True, 
     arrays = {"x": np.concatenate(takes(lengths, yaw)), "length": np.array(lengths), **(told if skeleton else {})}
     np.savez(path, **(arrays | {k: np.asarray(v) for k, v in beside.items()}))
     return str(path)
+
+
+def refused(words: str, *args: Any, **more: Any) -> None:
+    """To read this is told in one line, with these words."""
+    with pytest.raises(UserError, match=words) as caught:
+        read(*args, **more)
+    assert "\n" not in str(caught.value)
+
+
+def same(found: Recording, expected: list[np.ndarray]) -> None:
+    """What was read is these takes, bit for bit."""
+    assert [t.x.shape for t in found.takes] == [x.shape for x in expected]
+    for take, x in zip(found.takes, expected, strict=True):
+        assert take.x.dtype == np.float32
+        np.testing.assert_array_equal(take.x, x)

@@ -1,4 +1,4 @@
-"""Every form in which motion is read, and every form in which it cannot be."""
+"""Every form of arrays and folders in which motion is read, and every form in which it cannot be."""
 
 from __future__ import annotations
 
@@ -9,25 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from motion_made import NAMES, PAIRS, PARENTS, SKELETON, body, npz, takes
+from motion_made import NAMES, PAIRS, PARENTS, SKELETON, body, npz, refused, same, takes
 
 from noisette.data.motion import is_motion, read, write
-from noisette.data.motion.takes import Recording
 from noisette.errors import UserError
-
-
-def refused(words: str, *args: Any, **more: Any) -> None:
-    with pytest.raises(UserError, match=words) as caught:
-        read(*args, **more)
-    assert "\n" not in str(caught.value)
-
-
-def same(found: Recording, expected: list[np.ndarray]) -> None:
-    assert [t.x.shape for t in found.takes] == [x.shape for x in expected]
-    for take, x in zip(found.takes, expected, strict=True):
-        assert take.x.dtype == np.float32
-        np.testing.assert_array_equal(take.x, x)
-
 
 # --- npz and npy ---
 
@@ -154,171 +139,6 @@ def test_arrays_that_are_not_motion(tmp_path: Path) -> None:
     for name in ("f.npz", "f.npy"):
         (tmp_path / name).write_bytes(b"PK\x03\x04 not one")
         refused("not a readable", str(tmp_path / name))
-
-
-# --- tables ---
-
-
-@pytest.mark.parametrize("form", ["{}_{}", "{}.{}", "{} {}", "{}:{}", "{}({})"])
-@pytest.mark.parametrize("upper", [False, True])
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_columns_by_their_endings(tmp_path: Path, form: str, upper: bool, delimiter: str) -> None:
-    x = body(5)
-    axes = "XYZ" if upper else "xyz"
-    head = delimiter.join(["frame", *(form.format(n, a) for n in NAMES for a in axes)])
-    rows = [delimiter.join([str(k), *(repr(float(v)) for v in f.reshape(-1))]) for k, f in enumerate(x)]
-    (tmp_path / "a.csv").write_text("\n".join([head, *rows]))
-    found = read(str(tmp_path / "a.csv"))
-    same(found, [x])
-    assert found.skeleton is not None and found.skeleton.names == NAMES and found.skeleton.pairs == PAIRS
-
-
-def test_clips_labels_and_times_in_a_table(tmp_path: Path) -> None:
-    lines = ["clip,label,subject,time,a_x,a_y,b_x,b_y"]
-    for k, (clip, label) in enumerate([("u", "walk"), ("u", "walk"), ("v", "run"), ("v", "run"), ("v", "run")]):
-        lines.append(f"{clip},{label},s{clip},{k / 50},{k},1,{k}.5,")
-    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n\n")
-    u, v = read(str(tmp_path / "a.csv")).takes
-    assert (u.name, u.label, u.subject, u.fps, u.x.shape) == ("u", "walk", "su", 50, (2, 2, 2))
-    assert v.x[:, 0, 0].tolist() == [2, 3, 4] and np.isnan(v.x[:, 1, 1]).all()
-
-
-def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("index,activity,BODY,a_x,a_y\n0,walk,9,1,2\n1,walk,9,3,4\n")
-    found = read(str(tmp_path / "a.csv"))
-    assert found.skeleton is not None and found.skeleton.names == ("a",) and found.takes[0].label == "walk"
-
-
-def test_columns_that_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("n,p,q,r,s,t,u\n0,1,2,3,4,5,6\n1,7,8,9,10,11,12\n")
-    refused("no columns such as hip_x", str(tmp_path / "a.csv"))
-    x = read(str(tmp_path / "a.csv"), columns=("s", "t", "u", "p", "q", "r")).takes[0].x
-    assert x.tolist() == [[[4, 5, 6], [1, 2, 3]], [[10, 11, 12], [7, 8, 9]]]
-    assert read(str(tmp_path / "a.csv"), columns=("p", "q", "r", "s")).takes[0].x.shape == (2, 2, 2)
-    refused('no column "w"', str(tmp_path / "a.csv"), columns=("w",))
-    refused("5 columns listed", str(tmp_path / "a.csv"), columns=tuple("pqrst"))
-
-
-def test_decimal_commas(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("a_x;a_y\n0,5;1\n-1,25;2,5\n")
-    assert read(str(tmp_path / "a.csv")).takes[0].x.tolist() == [[[0.5, 1]], [[-1.25, 2.5]]]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("a_x,a_y\n1,2\n3\n", "line 3: 1 cells, but 2 columns"),
-        ("a_x,a_y\n1,2\n3,four\n", 'line 3: "four" under a_y'),
-        ("a_x,a_y,a_x\n1,2,3\n", 'two columns are called "a_x"'),
-        ("a_x,a_y,b_x,b_y,b_z\n1,2,3,4,5\n", '"a" has x, y only'),
-        ("a_x,a_z\n1,2\n", '"a" has x, z only'),
-        ("a_x,a_y,knee_x\n1,2,3\n", '"knee" has x only'),
-        ("aX,aY,kneeY\n1,2,3\n", '"knee" has y only'),
-        ("a_x,a_y,fps\n1,2,-3\n", '"fps" must be above 0'),
-        ("a_x,a_y,dt\n1,2,0\n", '"dt" must be above 0'),
-        ("a_x,a_y\n", "no frame in it"),
-        ("", "must name the columns"),
-        ("\x00\xff", "table|columns"),
-    ],
-)
-def test_bad_tables(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "a.csv").write_text(text)
-    refused(words, str(tmp_path / "a.csv"))
-
-
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x81")
-    refused("not a text file", str(tmp_path / "a.csv"))
-
-
-# --- JSON ---
-
-
-@pytest.mark.parametrize(
-    "wrap",
-    [
-        lambda x: x.tolist(),
-        lambda x: {"frames": x.tolist()},
-        lambda x: {"clips": [{"frames": x.tolist()}]},
-        lambda x: [x.tolist()],
-        lambda x: [dict(zip(NAMES, f, strict=True)) for f in x.tolist()],
-        lambda x: [{f"{n}_{a}": f[j][k] for j, n in enumerate(NAMES) for k, a in enumerate("xyz")} for f in x.tolist()],
-        lambda x: {
-            "columns": [f"{n}.{a}" for n in NAMES for a in "xyz"],
-            "rows": x.reshape(len(x), -1).tolist(),
-        },
-    ],
-)
-def test_every_form_of_json(tmp_path: Path, wrap: Any) -> None:
-    x = body(6)
-    (tmp_path / "a.json").write_text(json.dumps(wrap(x)))
-    same(read(str(tmp_path / "a.json")), [x])
-
-
-def test_json_with_gaps_facts_and_a_skeleton(tmp_path: Path) -> None:
-    x = body(3).tolist()
-    x[1][4] = None
-    x[2][0] = [None, 1.0, 2.0]
-    content = {"skeleton": SKELETON.to_json(), "fps": 25, "clips": [{"frames": x, "label": "walk", "name": "u"}]}
-    (tmp_path / "a.json").write_text(json.dumps(content))
-    found = read(str(tmp_path / "a.json"))
-    (take,) = found.takes
-    assert found.skeleton == SKELETON and "unit" in found.stated
-    assert (take.label, take.name, take.fps) == ("walk", "u", 25)
-    assert np.isnan(take.x).sum() == 4 and np.isnan(take.x[1, 4]).all()
-
-
-def test_json_rows_are_cut_like_a_table(tmp_path: Path) -> None:
-    rows = [
-        {"clip": c, "label": n, "time": k / 50, "hip": [k, 1], "knee": None if k == 0 else [k, 0]}
-        for k, (c, n) in enumerate([("u", "walk"), ("u", "walk"), ("v", 7), ("v", 7), ("v", 7)])
-    ]
-    (tmp_path / "a.json").write_text(json.dumps(rows))
-    u, v = read(str(tmp_path / "a.json")).takes
-    assert (u.name, u.label, u.fps, u.x.shape) == ("u", "walk", 50, (2, 2, 2)) and np.isnan(u.x[0, 1]).all()
-    assert (v.name, v.label, v.fps) == ("v", "7", 50) and v.x[:, 0, 0].tolist() == [2, 3, 4]
-    (tmp_path / "b.json").write_text(
-        json.dumps({"clips": [{"rows": rows[:2], "label": "run", "fps": 20, "subject": 3}]})
-    )
-    (take,) = read(str(tmp_path / "b.json")).takes
-    assert (take.label, take.fps, take.subject) == (
-        "walk",
-        50,
-        "3",
-    )  # the rows first, the clip for what they do not say
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("{", "not a readable JSON"),
-        ("[]", "no frame in it"),
-        ('{"a": 1}', 'has no "frames"'),
-        ('{"clips": []}', "at least one clip"),
-        ('{"names": ["a"], "parents": [-1]}', "a skeleton and no motion"),
-        ("[[[1,2,3],[1,2,3]],[[1,2,3]]]", "1 to 2 joints"),
-        ("[[[1,2,3],[1,2]]]", "2 or 3 numbers"),
-        ('[[["a",2,3]]]', "2 or 3 numbers"),
-        ("[[[1,2,3,4]]]", "is not motion"),
-        ("[1, 2]", "is not motion"),
-        ('{"frames": [[[1,2,3]]], "fps": "x"}', '"fps" must be a number'),
-        ('{"frames": [[[1,2,3]]], "rate": 0}', '"fps" must be above 0'),
-        ('{"frames": [[[1,2,3]]], "fps": 1' + "0" * 400 + "}", '"fps" must be above 0'),
-        ('{"frames": [[[1,2,1' + "0" * 400 + "]]]}", "2 or 3 numbers"),
-        ('{"frames": [[[1,2,3]]], "label": ["a"]}', '"label" must be a text or a number'),
-        ('[{"a_x": 1, "a_y": 2, "time": "noon"}]', '"time" must be a number'),
-        ('[{"a_x": 1, "a_y": 2, "b_x": 1}]', '"b" has x only'),
-        ('{"columns": 5, "rows": [[1, 2]]}', '"columns" must be a list of texts'),
-        ('{"columns": ["a_x", 5], "rows": [[1, 2]]}', '"columns" must be a list of texts'),
-        ('{"columns": ["a_x", "a_y"], "rows": [[1]]}', "1 numbers a row, but 2 columns"),
-        ('{"clips": [{"frames": [[[1,2,3]]]}, {"frames": [[[1,2,3],[1,2,3]]]}]}', "2 joints of 3 .*1 of 3"),
-        ('{"skeleton": {"names": ["a", "b"]}, "frames": [[[1,2,3]]]}', "skeleton has 2 joints, its frames 1"),
-        ("[" * 100_000, "not a readable JSON"),
-    ],
-)
-def test_bad_json(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "a.json").write_text(content)
-    refused(words, str(tmp_path / "a.json"))
 
 
 # --- folders and sources ---

@@ -22,7 +22,7 @@ from typing import Any
 
 import optuna
 import pytest
-from study_maker import folder_of, many, study_of
+from study_maker import folder_of, study_of
 from tiny import TINY
 
 from noisette.errors import UserError
@@ -30,11 +30,6 @@ from noisette.experiment.files import locked
 from noisette.experiment.jobs import Folder, jobs
 from noisette.experiment.runs import Run
 from noisette.tasks import study, study_queue
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return many(tmp_path_factory.mktemp("many") / "squares.npz")
 
 
 @pytest.fixture(autouse=True)

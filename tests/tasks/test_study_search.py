@@ -10,7 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
-from study_maker import ACTIVATION, folder_of, many, study_of
+from study_maker import ACTIVATION, folder_of, study_of
 from tiny import TINY
 
 from noisette.errors import UserError
@@ -20,11 +20,6 @@ from noisette.experiment.runs import Run, Shape
 from noisette.tasks import study, study_queue, study_search
 from noisette.tasks.train import Interrupted
 from noisette.views import study as reporting
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return many(tmp_path_factory.mktemp("many") / "squares.npz")
 
 
 @pytest.fixture(autouse=True)
