@@ -61,7 +61,7 @@ PAIRS = 12
 GRADED = 36
 """Courses grade by how many of 36 samples are clear."""
 
-ALONE = 0.95
+ALONE = 0.9
 """The share of clear samples in one class from which on their number means nothing: a reader has to say something of
 noise too, and is often sure of it, but always of the same class."""
 
