@@ -160,6 +160,8 @@ def test_no_take_is_on_both_sides_of_real_against_real(finished: Run, data: Moti
         assert all(np.array_equal(a, b) for a, b in zip((one, other), again, strict=True))
         assert data.labels is not None
         assert not evenly or abs(data.labels[rows[one]].mean() - 0.5) < 0.1
+        few, _ = judge.apart(rows, 6, evenly, 0, 7)
+        assert len({*data.take[rows[few]]}) == min(6, len({*data.take[rows]}) // 2)  # as many takes as there are to have
 
 
 def test_a_take_that_is_most_of_the_data_stays_whole(finished: Run, data: MotionData) -> None:

@@ -122,7 +122,9 @@ class Judge:
         """(`count` of these rows at random, the others), as places in `rows`; evenly: see order.
 
         No piece has rows on both sides, or clips that overlap would make real ones look nearer to each other than they
-        are. Where pieces are so large that the others could not be as many, it is fewer than `count`.
+        are. As many pieces are set aside as rows are wanted, but at most half of all, and the rows come from all of
+        these: many clips of few pieces are a narrow lot, which would lie far from the others. Where pieces are so large
+        that the others could not be as many, it is fewer than `count`.
         """
         pieces = self.groups(rows)
         if pieces is None:
@@ -131,24 +133,25 @@ class Judge:
         _, first, of, sizes = np.unique(pieces, return_index=True, return_inverse=True, return_counts=True)
         taken, had = np.zeros(len(sizes), bool), 0
         for piece in self.order(rows[first], evenly, *key):
-            if had < count and had + sizes[piece] <= len(rows) - count:
+            wanted = had < count or taken.sum() < min(count, len(sizes) // 2)
+            if wanted and had + sizes[piece] <= len(rows) - count:
                 taken[piece], had = True, had + sizes[piece]
         mine, others = np.flatnonzero(taken[of]), np.flatnonzero(~taken[of])
         return mine[self.order(rows[mine], evenly, *key)][:count], others[permutation(len(others), *key)]
 
     def order(self, rows: NDArray[np.int64], evenly: bool, *key: int) -> NDArray[np.int64]:
-        """Places in `rows` in a random order; evenly: the classes in turn, as a model that is told them draws them.
+        """Places in `rows` in a random order, of each piece one before any comes again; evenly: the classes in turn,
+        as a model that is told them draws them.
 
         Even classes lie nearer to the whole than classes at random do, so a floor without them would be too high.
         """
         order = permutation(len(rows), *key)
-        if not evenly or self.data.labels is None:
-            return order
-        labels = self.data.labels[rows][order]
-        turn = np.zeros(len(order), np.int64)
-        for label in np.unique(labels):
-            turn[labels == label] = np.arange(int((labels == label).sum()))
-        return order[np.argsort(turn, kind="stable")]
+        pieces = self.groups(rows)
+        if pieces is not None:
+            order = order[np.argsort(_turns(pieces[order]), kind="stable")]
+        if evenly and self.data.labels is not None:
+            order = order[np.argsort(_turns(self.data.labels[rows][order]), kind="stable")]
+        return order
 
     # --- what it judges with ---
 
@@ -284,3 +287,11 @@ class Judge:
 PART = 256
 FORMAT = 2
 """Part of every key: raised when a reader is trained differently."""
+
+
+def _turns(kinds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(N,): how many of the same kind come before each."""
+    turns = np.zeros(len(kinds), np.int64)
+    for kind in np.unique(kinds):
+        turns[kinds == kind] = np.arange(int((kinds == kind).sum()))
+    return turns
