@@ -19,6 +19,7 @@ from noisette.data.motion.clips import (
     interpolate,
     normalise,
     resample,
+    rotated,
     sense,
     starts,
     turn,
@@ -188,6 +189,20 @@ def test_centres() -> None:
     flat = Placing(SKELETON, "start", False)(x[..., :2].copy())
     np.testing.assert_array_equal(flat[..., 1], x[..., 1])
     assert np.abs(flat[:, 0, 0, 0]).max() == 0
+
+
+def test_what_is_turned_in_training_is_normalised_as_it_is_turned() -> None:
+    x = clips(placing=Placing(SKELETON, "start", True))
+    rows = np.arange(8)
+    normaliser = fit_normaliser(x, rows, True, rotate=180)
+    angles = np.linspace(-np.pi, np.pi, 60, endpoint=False)
+    turned = np.concatenate([rotated(x[rows], np.full(8, angle), SKELETON) for angle in angles])
+    each = normalise(turned, normaliser).reshape(480, 8, 3, 16)
+    moves = np.array(normaliser["scale"]) > 1.01 * min(normaliser["scale"])
+    size = np.sqrt((each.astype(np.float64) ** 2).mean((0, 2, 3)))
+    np.testing.assert_allclose(size[moves], 1, atol=0.1)
+    ahead = np.sqrt((normalise(turned, fit_normaliser(x, rows, True)).reshape(each.shape) ** 2).mean((0, 2, 3)))
+    assert ahead[moves].max() > 1.3
 
 
 @pytest.mark.parametrize("centre", ["start", "root", "world"])

@@ -39,6 +39,7 @@ def refused(words: str, **spec: Any) -> None:
         ({"held_out": 1.0}, "held_out is a share"),
         ({"seed": -1}, "seed must not be negative"),
         ({"rotate": 200}, "rotate is in degrees"),
+        ({"rotate": 20, "heading": True}, "heading turns all clips to look one way"),
         ({"speed": 0.9}, "speed is a share"),
         ({"classes": ("a", "a")}, "named twice"),
     ],

@@ -11,7 +11,8 @@ import torch
 from motion_made import SKELETON, body, npz
 
 from noisette.data.motion import Augment, MotionData, MotionSpec, denormalise, load, normalise
-from noisette.data.motion.stream import MotionStream, mirrored, rotated, to_clips, varied
+from noisette.data.motion.clips import rotated
+from noisette.data.motion.stream import MotionStream, mirrored, to_clips, varied
 from noisette.errors import UserError
 
 ALL = Augment(mirror=True, rotate=180, speed=0.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from tiny_motion import FRAMES, tiny_motion, walks
 
 from noisette.data.motion import MotionData
+from noisette.data.motion.clips import rotated
+from noisette.data.motion.spec import Augment
 from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
@@ -161,7 +164,7 @@ def test_no_take_is_on_both_sides_of_real_against_real(finished: Run, data: Moti
         assert data.labels is not None
         assert not evenly or abs(data.labels[rows[one]].mean() - 0.5) < 0.1
         few, _ = judge.apart(rows, 6, evenly, 0, 7)
-        assert len({*data.take[rows[few]]}) == min(6, len({*data.take[rows]}) // 2)  # as many takes as there are to have
+        assert len({*data.take[rows[few]]}) == min(6, len({*data.take[rows]}) // 2)  # a take for each
 
 
 def test_a_take_that_is_most_of_the_data_stays_whole(finished: Run, data: MotionData) -> None:
@@ -170,6 +173,21 @@ def test_a_take_that_is_most_of_the_data_stays_whole(finished: Run, data: Motion
     rows = np.concatenate([np.tile(data.train[takes == takes[0]], 20), data.train[takes != takes[0]][:18]])
     one, other = judge.apart(rows, len(rows) // 2, False, 0, 7)
     assert len(one) == 18 and not {*data.take[rows[one]]} & {*data.take[rows[other]]}
+
+
+@pytest.mark.parametrize("features", ["auto", "autoencoder"])
+def test_a_net_that_is_taught_to_turn_is_compared_ahead(finished: Run, data: MotionData, features: str) -> None:
+    turning = replace(data, augment=Augment(rotate=180))
+    judge, usual = judge_of(finished, turning, features), judge_of(finished, data, features)
+    x = data.x[data.train[:9]]
+    turned = rotated(x, np.linspace(0, 5, 9), data.skeleton)
+    for look in (judge.comparable, judge.extractor, judge.extractor.probabilities, judge.plain(data.x[data.train])):
+        if (seen := look(x)) is not None:
+            np.testing.assert_allclose(look(turned), seen, atol=1e-3)
+    assert np.abs(usual.comparable(turned) - usual.comparable(x)).max() > 0.01  # metres
+    assert judge.extractor.hash != usual.extractor.hash and judge.extractor.name == usual.extractor.name
+    without = replace(turning, skeleton=replace(data.skeleton, pairs=()))
+    assert judge_of(finished, without, features).ahead is None
 
 
 def test_few_held_out_clips_are_said_in_words(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class MotionConfig(Section):
     skeleton: str | None = None
     columns: tuple[str, ...] = ()
     centre: str = "start"
-    heading: bool = True
+    heading: bool | None = None
     relative: bool = True
     short: str = "hold"
     mirror: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,11 @@ from numpy.typing import NDArray
 
 from noisette.data.medium import Stored
 from noisette.data.motion import MotionData
+from noisette.data.motion.clips import Placing
 from noisette.data.motion.stream import mirrored, varied
 from noisette.errors import UserError
 from noisette.metrics import motion
-from noisette.metrics.features import Extractor
+from noisette.metrics.features import Extractor, Features
 from noisette.metrics.motion import Body
 from noisette.metrics.motion_features import Autoencoder, MotionClassifier, train_autoencoder, train_classifier
 from noisette.metrics.poses import Poses
@@ -28,6 +30,21 @@ def body_of(data: MotionData) -> Body:
     edges = np.array(skeleton.edges, np.int64).reshape(-1, 2)
     x = data.x[data.train[:: max(1, len(data.train) // motion.MOST)]]
     return Body.of(x, edges, root=skeleton.root, feet=skeleton.feet, up=skeleton.up, down=skeleton.down, fps=data.fps)
+
+
+class Turned:
+    """An extractor that sees every clip turned to one heading."""
+
+    def __init__(self, found: Extractor, placing: Placing):
+        self.found, self.placing = found, placing
+        self.name, self.dim, self.accuracy, self.classes = found.name, found.dim, found.accuracy, found.classes
+        self.hash = hashlib.sha256(f"turned {found.hash}".encode()).hexdigest()[:16]
+
+    def __call__(self, x: Stored) -> Features:
+        return self.found(self.placing(x))
+
+    def probabilities(self, x: Stored) -> Features | None:
+        return self.found.probabilities(self.placing(x))
 
 
 class MotionJudge(Judge):
@@ -43,7 +60,20 @@ class MotionJudge(Judge):
         return body_of(self.data)
 
     @cached_property
+    def ahead(self) -> Placing | None:
+        """Turns clips to one heading before they are compared, where a model was taught to turn them to every side: the
+        real ones were not turned. None where it was not, or where left and right are not known."""
+        skeleton = self.data.skeleton
+        return Placing(skeleton, "start", True) if self.data.augment.rotate and skeleton.pairs else None
+
+    def _ahead(self, found: Extractor) -> Extractor:
+        return found if self.ahead is None else Turned(found, self.ahead)
+
+    @cached_property
     def extractor(self) -> Extractor:
+        return self._ahead(self._extractor())
+
+    def _extractor(self) -> Extractor:
         if self.asked == "classifier" and self.reader is None:
             raise UserError(f"{self.settings.source}: no classifier: {self.no_reader}; use --features {self.plainest}")
         if self.reader is not None and (self.asked == "classifier" or (self.asked == "auto" and self.reads_well)):
@@ -74,14 +104,15 @@ class MotionJudge(Judge):
         return made
 
     def comparable(self, x: Stored) -> Stored:
-        return motion.comparable(x, self.data.skeleton.root)
+        return motion.comparable(x if self.ahead is None else self.ahead(x), self.data.skeleton.root)
 
     def taught(self, x: Stored) -> Stored:
         data = self.data
         return np.concatenate([x, mirrored(x, data.skeleton, data.lateral)]) if data.augment.mirror else x
 
     def plain(self, reference: Stored) -> Extractor:
-        return Poses(reference, self.data.skeleton.root)
+        root = self.data.skeleton.root
+        return self._ahead(Poses(reference if self.ahead is None else self.ahead(reference), root))
 
     def groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return np.asarray(self.data.take[rows], np.int64)

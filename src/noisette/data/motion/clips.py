@@ -13,6 +13,7 @@ from noisette.data.motion.skeleton import Skeleton
 Centre = Literal["start", "root", "world"]
 
 FLOOR = 0.05
+GOLDEN = (5**0.5 - 1) / 2
 """A joint's scale is at least this share of the median joint's: one that hardly moves must not be blown up."""
 
 
@@ -118,6 +119,17 @@ def turn(x: NDArray[np.float32], angle: NDArray[np.float64], up: int) -> NDArray
     out[..., a] = cos * x[..., a] + sin * x[..., b]
     out[..., b] = cos * x[..., b] - sin * x[..., a]
     return out
+
+
+def rotated(x: NDArray[np.float32], angle: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float32]:
+    """Clips (B, F, J, 3) turned by angles (B,) about the vertical through the root of their first pose."""
+    centre = pivot(x, skeleton)
+    return turn(x - centre, angle, skeleton.up) + centre
+
+
+def pivot(x: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
+    """(B, 1, 1, D): where the root of the first pose of clips (B, F, J, D) is."""
+    return x[:, :1, skeleton.root : skeleton.root + 1].copy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -236,11 +248,12 @@ class Clips:
 # --- what the net sees -----------------------------------------------------------------------------------------------
 
 
-def fit_normaliser(clips: Clips, rows: NDArray[np.int64], relative: bool) -> dict[str, Any]:
+def fit_normaliser(clips: Clips, rows: NDArray[np.int64], relative: bool, rotate: float = 0.0) -> dict[str, Any]:
     """{"kind": "motion", "root": r or None, "mean": (J, D), "scale": (J,)} of the clips' rows, as lists.
 
     relative  every joint but the root r is seen from the root, frame by frame: then what a net must get right to hold
               the bones is not small beside the way that the body goes
+    rotate    degrees: the clips are turned by up to so much, as they are in training, each by an angle of its own
     scale is the root mean square distance of a joint's coordinates from their mean, and at least FLOOR of the median
     joint's. Sums are float64, a block of clips at a time.
     """
@@ -248,8 +261,16 @@ def fit_normaliser(clips: Clips, rows: NDArray[np.int64], relative: bool) -> dic
     root = clips.placing.skeleton.root if relative else None
     blocks = np.array_split(rows, -(-len(rows) // 256))
     count = len(rows) * frames
-    mean = sum(_seen(clips[b].astype(np.float64), root).sum((0, 1)) for b in blocks) / count
-    squares = sum(((_seen(clips[b].astype(np.float64), root) - mean) ** 2).sum((0, 1)) for b in blocks)
+
+    def seen(block: NDArray[np.int64]) -> NDArray[np.float64]:
+        x = clips[block]
+        if rotate:  # multiples of the golden ratio lie evenly however many there are
+            angle = np.radians(rotate) * (2 * (block * GOLDEN % 1) - 1)
+            x = rotated(x, angle, clips.placing.skeleton)
+        return _seen(x.astype(np.float64), root)
+
+    mean = sum(seen(b).sum((0, 1)) for b in blocks) / count
+    squares = sum(((seen(b) - mean) ** 2).sum((0, 1)) for b in blocks)
     scale = np.sqrt(squares.mean(1) / count)
     floor = FLOOR * float(np.median(scale))
     scale = np.maximum(scale, floor if floor > 0 else 1.0)

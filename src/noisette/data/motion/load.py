@@ -88,7 +88,7 @@ def load(spec: MotionSpec) -> MotionData:
         "held_out": len(held_out),
     }
     names = tuple(takes[k].name for k in kept)
-    normaliser = fit_normaliser(x, train, spec.relative)
+    normaliser = fit_normaliser(x, train, spec.relative, spec.augment.rotate)
     return MotionData(
         x, each, classes, fingerprint, info, train, held_out, digests, skeleton, normaliser,
         _lateral(skeleton, frames, heading), spec.augment, take.astype(np.int64), names, subjects,
@@ -198,7 +198,7 @@ def _variable(skeleton: Skeleton, dims: int, spec: MotionSpec) -> None:
 
 
 def _heading(skeleton: Skeleton, frames: NDArray[np.float64], spec: MotionSpec, notes: list[str]) -> bool:
-    if not spec.heading or spec.centre == "world" or frames.shape[-1] == 2:
+    if not spec.ahead or spec.centre == "world" or frames.shape[-1] == 2:
         return False
     if not skeleton.pairs:
         notes.append("clips are not turned to one heading: which joints are left and right is not known")

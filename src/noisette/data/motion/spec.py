@@ -43,7 +43,7 @@ class MotionSpec:
     columns   of tables: the coordinate columns joint by joint, where their names do not end in x, y, z
     centre    "start": a clip begins at the origin of the ground; "root": every pose is at the origin; "world"
     heading   a clip is turned so that its first pose looks along +z (where z is up, along +y); where left and right
-              are known, and not with "world"
+              are known, and not with "world"; None: unless `rotate` turns clips to every side
     relative  the net sees every joint from the root, and the root where it is; else all of them where they are
     short     takes of fewer frames than a clip, but of at least half: "hold" keeps their last pose to the end of the
               clip, "drop" leaves them out, as all shorter ones are
@@ -63,7 +63,7 @@ class MotionSpec:
     skeleton: str | None = None
     columns: tuple[str, ...] = ()
     centre: Centre = "start"
-    heading: bool = True
+    heading: bool | None = None
     relative: bool = True
     short: str = "hold"
     classes: tuple[str, ...] = ()
@@ -93,11 +93,18 @@ class MotionSpec:
             raise UserError(f"seed must not be negative, not {self.seed}")
         if not 0 <= float(self.rotate) <= 180:
             raise UserError(f"rotate is in degrees, from 0 to 180, not {self.rotate:g}")
+        if self.rotate and self.heading:
+            raise UserError("heading turns all clips to look one way, and rotate turns them away again: leave one out")
         if not 0 <= self.speed <= 0.5:
             raise UserError(f"speed is a share, from 0 to 0.5, not {self.speed:g}")
         for name in ("classes", "columns"):
             if len(set(getattr(self, name))) != len(getattr(self, name)):
                 raise UserError(f"one of {name} is named twice: {', '.join(getattr(self, name))}")
+
+    @property
+    def ahead(self) -> bool:
+        """Whether clips are to be turned to one heading."""
+        return not self.rotate if self.heading is None else self.heading
 
     @property
     def step(self) -> int:

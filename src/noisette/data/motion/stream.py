@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from noisette.data.motion.clips import normalise, turn
+from noisette.data.motion.clips import normalise, pivot, rotated
 from noisette.data.motion.skeleton import Skeleton
 from noisette.data.motion.spec import Augment, MotionData
 from noisette.data.spec import random_bits
@@ -101,20 +101,10 @@ def varied(
     return x
 
 
-def rotated(x: NDArray[np.float32], angle: NDArray[np.float64], skeleton: Skeleton) -> NDArray[np.float32]:
-    """Clips (B, F, J, 3) turned by angles (B,) about the vertical through the root of their first pose."""
-    pivot = _pivot(x, skeleton)
-    return turn(x - pivot, angle, skeleton.up) + pivot
-
-
 def mirrored(x: NDArray[np.float32], skeleton: Skeleton, lateral: int) -> NDArray[np.float32]:
     """Clips (B, F, J, D) with left and right exchanged: along the axis `lateral`, about the root of the first pose, and
     every joint in the place of its twin."""
-    pivot = _pivot(x, skeleton)[..., lateral]
+    centre = pivot(x, skeleton)[..., lateral]
     out = x[:, :, skeleton.left_right]
-    out[..., lateral] = 2 * pivot - out[..., lateral]
+    out[..., lateral] = 2 * centre - out[..., lateral]
     return out
-
-
-def _pivot(x: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float32]:
-    return x[:, :1, skeleton.root : skeleton.root + 1].copy()
