@@ -7,6 +7,8 @@ import html
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,10 +19,12 @@ from noisette.cli.frame import Clips
 from noisette.data import medium
 from noisette.data.motion import MotionSpec, load
 from noisette.data.motion.inspect import FEW_TAKES, statistics, warnings
+from noisette.data.motion.stream import mirrored
 from noisette.experiment.config import MotionConfig
 from noisette.experiment.runs import Run
 from noisette.tasks import remedies, train
 from noisette.views import (
+    beside,
     cards,
     commands,
     looks,
@@ -136,6 +140,15 @@ def test_too_little_data_is_said_and_the_nearest_training_clip_is_shown(tmp_path
     assert all(c.endswith(" m away") for c in captions[1::2])
     away = [float(c.split()[-3]) for c in captions[1::2]]
     assert away == sorted(away) and away[0] > 0
+
+
+def test_a_mirrored_training_clip_is_a_copy_where_training_showed_it() -> None:
+    data = load(MotionSpec("motion", frames=16, limit=7, mirror=True))
+    x = mirrored(data.x[data.train[:9]], data.skeleton, data.lateral)
+    drawn: Any = SimpleNamespace(x=x, labels=None, seeds=list(range(9)))
+    (stage,) = beside._nearest(drawn, data, "").parts
+    assert isinstance(stage, parts.Moving)
+    assert all(player.caption.endswith(" 0 m away") for player in stage.players[1::2])
 
 
 def test_few_takes_are_few_for_the_report_the_doctor_and_the_preflight(run: Run) -> None:

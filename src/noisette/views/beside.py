@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from noisette.data.medium import Motion
+from noisette.data.medium import Motion, Stored
 from noisette.data.motion.spec import MotionData
 from noisette.errors import UserError
+from noisette.experiment.config import DataConfig
 from noisette.views import skeletons, words
 from noisette.views.export import class_names
 from noisette.views.material import Material
@@ -45,8 +46,9 @@ def beside(material: Material, drawn: Samples, command: str) -> list[Figure]:
     chosen = np.arange(min(PAIRS, len(drawn.x)))
     kind = "of its class" if drawn.labels is not None else "of the data"
     text = f"Samples, none of them chosen, each before a {which} clip {kind}."
-    real = _alike(drawn, data, rows, len(chosen))
-    return [_figure(drawn, chosen, data, real, ["real"] * len(real), "Generated beside real", text, command), speeds]
+    rows = _alike(drawn, data, rows, len(chosen))
+    said, title = ["real"] * len(rows), "Generated beside real"
+    return [_figure(drawn, chosen, data, rows, data.x[rows], said, title, text, command), speeds]
 
 
 def denoised(material: Material, command: str) -> list[Figure]:
@@ -92,12 +94,14 @@ def _speeds(drawn: Samples, data: MotionData, rows: Rows, which: str, command: s
 
 
 def _nearest(drawn: Samples, data: MotionData, command: str) -> Figure:
-    """The samples that are nearest to a training clip, by the poses, with how far they are from it."""
+    """The samples that are nearest to a training clip, by the poses, with how far they are from it; mirrored ones
+    count as well where training showed them."""
     from noisette.metrics import memory
-    from noisette.metrics.motion import comparable
+    from noisette.tasks.judge import Judge
 
-    root, unit = data.skeleton.root, data.skeleton.unit
-    found = memory.nearest(comparable(drawn.x, root), comparable(data.x[data.train], root), k=1)
+    judge, unit = Judge.of(data, DataConfig()), data.skeleton.unit  # it knows what to compare, without any training
+    seen = judge.taught(data.x[data.train])
+    found = memory.nearest(judge.comparable(drawn.x), judge.comparable(seen), k=1)
     away = found.distance[:, 0]
     chosen = away.argsort(kind="stable")[:PAIRS]
     said = [f"{away[k]:.2g} {unit}".strip() + " away" for k in chosen]
@@ -107,17 +111,27 @@ def _nearest(drawn: Samples, data: MotionData, command: str) -> Figure:
         f"(root mean square, seen from the root; the median of all {len(away)} samples is {moved:.2g} {unit}".rstrip()
         + "). Where it is about 0, the sample is a copy."
     )
-    rows = data.train[found.index[chosen, 0]]
-    return _figure(drawn, chosen, data, rows, said, "Generated beside the nearest training clips", text, command)
+    at = found.index[chosen, 0]
+    rows = np.resize(data.train, len(seen))[at]
+    title = "Generated beside the nearest training clips"
+    return _figure(drawn, chosen, data, rows, seen[at], said, title, text, command)
 
 
 def _figure(
-    drawn: Samples, chosen: Rows, data: MotionData, rows: Rows, said: list[str], title: str, text: str, command: str
+    drawn: Samples,
+    chosen: Rows,
+    data: MotionData,
+    rows: Rows,
+    real: Stored,
+    said: list[str],
+    title: str,
+    text: str,
+    command: str,
 ) -> Figure:
-    """Samples, each before a row of the data."""
+    """Samples, each before a real clip, which is this row of the data."""
     names, clips, captions = class_names(drawn), [], []
-    for k, row, what in zip(chosen.tolist(), rows.tolist(), said, strict=True):
-        clips += [drawn.x[k], data.x[row]]
+    for k, row, clip, what in zip(chosen.tolist(), rows.tolist(), real, said, strict=True):
+        clips += [drawn.x[k], clip]
         theirs = f"{data.classes[int(data.labels[row])]}, " if data.labels is not None else ""
         captions += [(f"{names[k]}, " if names else "") + f"seed {drawn.seeds[k]}", theirs + what]
     stage = skeletons.stage(clips, skeletons.Body.of(data.skeleton), captions, fps=data.fps)
