@@ -80,6 +80,13 @@ def test_a_run_from_before_there_was_motion_opens(trained: Run, tmp_path: Path) 
 # --- recipes ------------------------------------------------------------------------------------------------------
 
 
+def test_fewer_levels_take_the_attention_of_those_that_are_left() -> None:
+    told = recipes.settings("motion", {"net": {"multipliers": [1]}})["net"]
+    assert told["attention"] == [] and told["channels"] == recipes.known()["motion"]["net"]["channels"]
+    own = recipes.settings("motion", {"net": {"multipliers": [1], "attention": [1]}})["net"]
+    assert own["attention"] == [1]  # a mistake of the user's own is told, not mended
+
+
 def test_the_source_says_which_recipe_and_that_how_to_load(tmp_path: Path, squares: Path) -> None:
     source = str(walks(tmp_path / "walks.npz", 6))
     told = recipes.about_data(source, None, {})

@@ -97,6 +97,10 @@ def settings(recipe: str | None, given: Mapping[str, Any], labels: bool = True) 
     if (backbone := backbone_of(merge(tree, given))) != backbone_of(tree) and "net" in tree:
         others = {key for name, keys in OF_BACKBONE.items() if name != backbone for key in keys}
         tree["net"] = {key: value for key, value in tree["net"].items() if key not in others}
+    levels = given.get("net", {}).get("multipliers") if isinstance(given.get("net"), Mapping) else None
+    if isinstance(levels, Sequence) and "attention" in tree.get("net", {}):
+        kept = [level for level in tree["net"]["attention"] if level < len(levels)]  # of the levels that there are
+        tree["net"] = {**tree["net"], "attention": kept}
     return merge(tree, given)
 
 
