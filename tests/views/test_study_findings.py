@@ -351,3 +351,13 @@ def test_along_many_numbers_neighbours_and_ends_are_held_together() -> None:
     ]
     assert pairs(units(results)) == [(0, 1), (0, 5), (1, 2), (2, 3), (3, 4), (4, 5)]
     assert len(pairs(units(results[:5]))) == 10
+
+
+def test_a_difference_that_is_only_one_among_many_says_so() -> None:
+    some = {"a": [5.0, 5.3, 5.1], "b": [5.6, 5.5, 5.9]}
+    others = {key: {"a": [1.0, 1.1, 0.9], "b": [1.0, 0.9, 1.1]} for key in ("kid", "bits", "recall", "precision")}
+    alone = said(told(made(some)))
+    assert "a beat b" in alone and "were it the only one" not in alone
+    many = said(told(made(some, **others), ("fid", *others)))
+    assert re.search(r"between \w and \w \(Fréchet distance;[^)]*; one, were it the only one looked at\)", many)
+    assert many.count("the only one") == 1

@@ -67,7 +67,7 @@ def _pair(claim: Claim) -> str:
     (name, _, way), effect = of.about(claim.key), claim.effect
     what = f"{name}; {way} is better" if way else name
     if not claim.real:
-        told = f"{difference(claim.key, effect)}{over(effect)}"
+        told = f"{difference(claim.key, effect)}{over(effect)}{_alone(effect)}"
         return f"No difference beyond the noise between {claim.a.name} and {claim.b.name} ({what}; {told})."
     if way:
         return f"{claim.a.name} beat {claim.b.name} by {difference(claim.key, effect)}{over(effect)} ({what})."
@@ -135,7 +135,7 @@ def _named(some: Sequence[Claim], key: str, than: str = "") -> str:
     for claim in some[:NAMED]:
         other = claim.a if than and of.named(claim.b, than) else claim.b
         by = difference(key, claim.effect)
-        told.append(f"{other.name} by {by}" if claim.real else f"{other.name} ({by})")
+        told.append(f"{other.name} by {by}" if claim.real else f"{other.name} ({by}{_alone(claim.effect)})")
     more = len(some) - len(told)
     return listed([*told, f"{more} more"] if more else told)
 
@@ -241,6 +241,12 @@ def _holds(made: Claims, key: str, one: Unit, other: Unit) -> bool:
 
 
 # --- words ----------------------------------------------------------------------------------------------------------
+
+
+def _alone(effect: Effect) -> str:
+    """What to say of no difference whose own interval does not hold 0: among many, one such is to be expected."""
+    out = effect.low is not None and effect.high is not None and effect.low * effect.high > 0
+    return "; one, were it the only one looked at" if out else ""
 
 
 def difference(key: str, effect: Effect) -> str:
