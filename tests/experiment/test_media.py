@@ -67,7 +67,7 @@ def test_a_run_from_before_there_was_motion_opens(trained: Run, tmp_path: Path) 
     """Its file has none of the newer keys; what it was is told by its data."""
     told = tomllib.loads(trained.config.to_toml())
     assert told["data"].pop("medium") == "images"
-    for key in ("backbone", "resample", "padding_mode"):
+    for key in ("backbone", "resample", "padding_mode", "skip"):
         told["net"].pop(key)
     config = parse(told, "config.toml")
     assert config == trained.config.changed({"data.medium": "auto"})

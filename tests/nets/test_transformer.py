@@ -76,6 +76,27 @@ def test_all_backbones_have_one_face(name: str, dims: int) -> None:
         net(x[:, :2], t)
 
 
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+@pytest.mark.parametrize(("dims", "out"), [(1, 3), (1, 6), (2, 3), (2, 7)])
+def test_with_a_skip_the_output_has_the_input_in_it_by_noise_level_and_channel(name: str, dims: int, out: int) -> None:
+    arguments = {"dims": dims, "channels": 16, "blocks": 1, "head_dim": 8, "classes": 2, "patch": 2}
+    net = BACKBONES[name](3, out, **arguments, skip=True).eval()
+    x, t = torch.randn(2, 3, *(11, 6)[:dims]), torch.tensor([3.0, 700.5])
+    plain = BACKBONES[name](3, out, **arguments).eval()
+    assert not net(x, t).any()
+    awake(net)
+    plain.load_state_dict({n: w for n, w in net.state_dict().items() if not n.startswith("input_gate")})
+    with torch.no_grad():
+        more = net(x, t) - plain(x, t)
+        other = net(x, t + 200) - plain(x, t + 200)
+    gate, later = (part[:, :3] / x for part in (more, other))
+    assert not more[:, 3:].any() and (gate - later).abs().max() > 1e-3
+    torch.testing.assert_close(
+        gate, gate.flatten(2)[:, :, :1].unflatten(2, [1] * dims).expand_as(gate), rtol=1e-2, atol=1e-3
+    )
+    assert gate.flatten(2)[:, :, 0].std() > 1e-3
+
+
 def test_fresh_blocks_are_the_identity() -> None:
     block = Block(16, 8, 4, dropout=0.0, act="gelu")
     tokens = torch.randn(2, 5, 16)

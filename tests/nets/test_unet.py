@@ -20,6 +20,7 @@ CHOICES = (
     + [{"padding_mode": name} for name in PADDINGS]
     + [{"padding_mode": name, "patch": 4} for name in PADDINGS]
     + [{"resample": name} for name in RESAMPLES]
+    + [{"skip": True}, {"skip": True, "patch": 2}]
     + [
         {"heads": 2, "attention": (0, 1)},
         {"attention": (0, 1)},
@@ -251,6 +252,7 @@ def test_diffusers_gives_the_same_output(preset: dict) -> None:
         {"activation": "elu"},
         {"heads": 4},
         {"padding_mode": "reflect"},
+        {"skip": True},
         {"resample": "pool"},
     ],
 )

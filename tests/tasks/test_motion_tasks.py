@@ -294,7 +294,7 @@ def test_keys_of_shards_outlive_newer_settings(trained: Run) -> None:
     """What was drawn before there were transformers and motion is found again."""
     told = shards._mattering(trained.config)
     assert {*told} == {"schedule", "net", "objective"}
-    assert not {"backbone", "resample", "padding_mode", "expand"} & {*told["net"]}
+    assert not {"backbone", "resample", "padding_mode", "expand", "skip"} & {*told["net"]}
     assert not {"velocity", "bones", "contact"} & {*told["objective"]}
     other = trained.config.changed({"net.padding_mode": "circular"})
     assert shards._mattering(other)["net"]["padding_mode"] == "circular"

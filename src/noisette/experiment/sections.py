@@ -79,6 +79,7 @@ class NetConfig(Section):
     padding_mode: str = "zeros"
     expand: int = Field(4, ge=1)
     patch: Literal[1, 2, 4] = 2
+    skip: bool = False
 
 
 class ObjectiveConfig(Section):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from noisette.nets.layers import TimeEmbedding
@@ -20,10 +21,14 @@ class Backbone(nn.Module, ABC):
         dims: number of spatial axes, 1 or 2.
         patch: side of the tile of x that becomes one position of the net.
         classes: number of class labels, 0 for none.
+        input_gate: where `skip` is among the arguments, what makes of the embedding a number for each channel of x. The
+            output has x in it so many times over, which a net whose last norm takes the size away can hardly do by
+            itself: as a learned c_skip (Karras et al. 2022, sec. 5) of the noise level, and a channel each. 0 at first.
     """
 
     time_embedding: TimeEmbedding
     class_embedding: nn.Embedding | None
+    input_gate: nn.Linear | None
 
     def __init__(self, arguments: dict[str, Any]) -> None:
         super().__init__()
@@ -32,6 +37,7 @@ class Backbone(nn.Module, ABC):
         self.dims: int = arguments["dims"]
         self.patch: int = arguments["patch"]
         self.classes: int = arguments["classes"]
+        self.input_gate = None
 
     def forward(self, x: Tensor, c_noise: Tensor, cond: Tensor | None = None) -> Tensor:
         """The output for a batch.
@@ -49,7 +55,19 @@ class Backbone(nn.Module, ABC):
         """
         if x.ndim != self.dims + 2 or x.shape[1] != self.in_channels:
             raise ValueError(f"x of shape {tuple(x.shape)} must be (N, {self.in_channels}, {self.dims} spatial axes)")
-        return self.out(x, self.embed(x.shape[0], c_noise, cond))
+        emb = self.embed(x.shape[0], c_noise, cond)
+        out = self.out(x, emb)
+        if self.input_gate is None:
+            return out
+        passed = x * self.input_gate(F.silu(emb)).unflatten(1, (-1, *[1] * self.dims))
+        return out + F.pad(passed, [0, 0] * self.dims + [0, out.shape[1] - x.shape[1]])
+
+    def gate(self, width: int) -> None:
+        """Makes the input gate for embeddings of this width, where the arguments ask for it."""
+        if self.arguments["skip"]:
+            self.input_gate = nn.Linear(width, self.in_channels)
+            for parameter in self.input_gate.parameters():
+                nn.init.zeros_(parameter)
 
     def embed(self, n: int, c_noise: Tensor, cond: Tensor | None) -> Tensor:
         """What every block is told of n samples, (n, width of the embedding)."""

@@ -45,6 +45,7 @@ class Transformer(Backbone):
         activation: a name in layers.ACTIVATIONS.
         classes: number of class labels, 0 for none. Labels are 0..classes-1; `classes` is the null label ("no class").
         patch: side of a tile; 1 for frames. Sizes that are no multiple are padded with zeros and cropped.
+        skip: the output has x in it besides, each channel times a number that the noise level decides, see Backbone.
 
     Raises:
         ValueError: an argument outside these ranges, in one line that names it, its value and the valid ones.
@@ -64,6 +65,7 @@ class Transformer(Backbone):
         activation: str = "gelu",
         classes: int = 0,
         patch: int = 1,
+        skip: bool = False,
     ) -> None:
         out_channels = in_channels if out_channels is None else out_channels
         least = {"in_channels": in_channels, "out_channels": out_channels, "blocks": blocks, "expand": expand}
@@ -88,12 +90,14 @@ class Transformer(Backbone):
                 "activation": activation,
                 "classes": classes,
                 "patch": patch,
+                "skip": skip,
             }
         )
         tile = patch**dims
         self.conv_in = conv(dims, in_channels * tile, channels, kernel=1)
         self.time_embedding = TimeEmbedding(channels // 4, "silu")
         self.class_embedding = nn.Embedding(classes + 1, channels) if classes else None
+        self.gate(4 * (channels // 4))
         self.blocks = nn.ModuleList(
             Block(channels, head_dim, expand, dropout=dropout, act=activation) for _ in range(blocks)
         )

@@ -75,6 +75,7 @@ class UNet(Backbone):
         resample: "conv", "pool" or "block", see layers.RESAMPLES.
         padding_mode: "zeros", "reflect" or "circular", see layers.PADDINGS. With "circular", x is a ring: where every
             axis is a multiple of `stride`, an input turned by a multiple of it gives the same output, turned.
+        skip: the output has x in it besides, each channel times a number that the noise level decides, see Backbone.
 
     Attributes:
         stride: positions of x to one of the coarsest level, patch * 2^(levels - 1).
@@ -105,6 +106,7 @@ class UNet(Backbone):
         heads: int = 0,
         resample: str = "conv",
         padding_mode: str = "zeros",
+        skip: bool = False,
     ) -> None:
         out_channels = in_channels if out_channels is None else out_channels
         multipliers, attention = tuple(multipliers), tuple(attention)
@@ -137,6 +139,7 @@ class UNet(Backbone):
                 "heads": heads,
                 "resample": resample,
                 "padding_mode": padding_mode,
+                "skip": skip,
             }
         )
         self.padding_mode, self.stride = padding_mode, patch * 2 ** (len(multipliers) - 1)
@@ -167,6 +170,7 @@ class UNet(Backbone):
         self.conv_in = conv(dims, a["in_channels"] * tile, widths[0], **edge)
         self.time_embedding = TimeEmbedding(a["channels"], a["activation"])
         self.class_embedding = nn.Embedding(self.classes + 1, emb) if self.classes else None
+        self.gate(emb)
 
         down, skips, width = [], [widths[0]], widths[0]
         for i, out in enumerate(widths):
@@ -236,7 +240,7 @@ def to_diffusers_config(net: UNet, sample_size: int | tuple[int, int] | None = N
     """The keyword arguments of the diffusers UNet2DModel that takes this net's weights (JSON-ready).
 
     Raises ValueError where UNet2DModel has no such option: it knows dims=2, patch=1, norm="group", activation="silu",
-    time="add" or "scale_shift", resample="conv" and padding_mode="zeros". Its heads have one width everywhere.
+    time="add" or "scale_shift", resample="conv", padding_mode="zeros" and no skip. Its heads have one width everywhere.
     """
     a = net.arguments
     for name, valid in {
@@ -248,6 +252,7 @@ def to_diffusers_config(net: UNet, sample_size: int | tuple[int, int] | None = N
         "heads": (0,),
         "resample": ("conv",),
         "padding_mode": ("zeros",),
+        "skip": (False,),
     }.items():
         choose(f"for diffusers, {name}", a[name], valid)
     attend = [i in a["attention"] for i in range(len(a["multipliers"]))]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from noisette.experiment.config import OptimConfig
 from noisette.tasks.muon import Muon
 
-NOT_HIDDEN = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "class_embedding")
+NOT_HIDDEN = ("conv_in", "conv_out", "time_embedding", "time_emb_proj", "class_embedding", "input_gate")
 
 
 def is_hidden(name: str, parameter: Tensor) -> bool:

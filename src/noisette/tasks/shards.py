@@ -154,7 +154,7 @@ def _mattering(config: Config) -> dict[str, Any]:
 
 
 LATER = {
-    "net": ("backbone", "resample", "padding_mode", "expand"),
+    "net": ("backbone", "resample", "padding_mode", "expand", "skip"),
     "objective": ("velocity", "bones", "contact"),
 }
 """Settings that are younger than the keys of shards."""
