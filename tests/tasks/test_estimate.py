@@ -121,3 +121,11 @@ def test_what_a_process_freed_before_does_not_count() -> None:
     del held  # the C library keeps what lies below the last one
     machine.forget_peak(device)
     assert before - machine.resident(device) > 100 * 2**20 and len(last) == 2000
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="this system does not forget a peak")
+def test_what_earlier_work_of_the_process_holds_is_no_part_of_a_run(squares: Path, tmp_path: Path) -> None:
+    first = tiny(squares, tmp_path / "first").meta["memory"]
+    held = np.ones(300 * 2**20, np.uint8)
+    second = tiny(squares, tmp_path / "second").meta["memory"]
+    assert abs(second - first) < 100 * 2**20 < len(held)

@@ -48,13 +48,23 @@ def resident(device: torch.device) -> int:
     return 0
 
 
-def forget_peak(device: torch.device) -> None:
-    """Lets `peak_memory` count from now on. Where the system does not allow that it counts from the process's start."""
+_AT_FIRST: dict[str, int] = {}
+"""What a process held when it first forgot its peak: a fact of the process, as its peak is."""
+
+
+def forget_peak(device: torch.device) -> int:
+    """Lets `peak_memory` count from now on, and says how many bytes earlier work of this process has left: what earlier
+    runs of a study hold, of kernels, readers and other data, is no part of the next one.
+
+    Where the system does not allow that, the peak counts from the process's start.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     _give_back()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: what is held now is the new high-water mark
+    now = resident(device)
+    return max(0, now - _AT_FIRST.setdefault(device.type, now))
 
 
 def _give_back() -> None:

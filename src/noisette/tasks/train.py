@@ -191,13 +191,13 @@ def _train(
     run: Run, data: Data | None, stopped: Callable[[], int], ready: Callable[[Ready], None]
 ) -> Iterator[TrainStep]:
     begun = time.perf_counter()
-    machine.forget_peak(build.device(run.config.train.device))
+    left = machine.forget_peak(build.device(run.config.train.device))
     data = build.data(run) if data is None else data
     run, trainer = _prepare(run, data, begun, stopped, ready)
     run.rewind(trainer.step)
     run.update_meta(state="training")
     proxy = [Proxy(run, data)] if run.config.train.eval_every else []
-    loop = _Loop(run, trainer, begun - trainer.seconds, run.config.train, proxy)
+    loop = _Loop(run, trainer, begun - trainer.seconds, run.config.train, proxy, left)
     if trainer.step == 0:
         loop.preview()
     last_saved = time.perf_counter()
@@ -294,13 +294,14 @@ def looks(config: Config, shape: Shape, held_out: int) -> tuple[float, float]:
 
 @dataclass
 class _Loop:
-    """What surrounds the steps: the clock and the run folder."""
+    """What surrounds the steps: the clock and the run folder. left: bytes that earlier work of this process holds."""
 
     run: Run
     trainer: Trainer | Adversary
     begun: float
     train: TrainConfig
     proxy: Sequence[Proxy] = ()
+    left: int = 0
 
     def __post_init__(self) -> None:
         step = self.trainer.step
@@ -359,7 +360,7 @@ class _Loop:
             "steps": trainer.step,
             "images": trainer.images,
             "images_per_second": round(float(np.median(speeds)), 1) if speeds else None,
-            **({"memory": peak} if peak else {}),
+            **({"memory": peak - self.left} if peak else {}),
         }
 
 
