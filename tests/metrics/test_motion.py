@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from noisette.metrics import motion
 from noisette.metrics.motion import Body, measures
 from noisette.metrics.ratios import beside
+from noisette.views.scores import METRICS
 
 CHAIN = np.array([(0, 1), (1, 2)])
 
@@ -176,6 +177,18 @@ def test_feet_in_the_air_neither_stand_nor_slide() -> None:
     body = Body.of(x, root=0, feet=(2, 3), up=1, fps=20.0)
     x[0, :, 2:, 1] += np.where(np.arange(41) % 2, 0.5, 0.0)[:, None]  # jumps at every frame
     assert motion.contact(x, body) == 0 and np.isnan(motion.sliding(x, body)).all()
+
+
+def test_what_is_bent_is_a_share_of_angles_and_frames() -> None:
+    """One of the two angles that three bones make, in half of the frames: a quarter, not a half."""
+    edges, folded = np.array([(0, 1), (1, 2), (2, 3)]), np.array([[0.0, 0], [1, 0], [0, 0], [-1, 0]])
+    straight = np.stack([np.arange(4.0), np.zeros(4)], 1)
+    x = np.stack([straight, straight, folded, folded])[None]
+    assert motion.bent(x, edges, np.full((2, 2), 180.0)) == pytest.approx(0.25)
+    assert "share of angles" in (motion.bent.__doc__ or "") and "bent           share of angles" in (
+        motion.__doc__ or ""
+    )
+    assert METRICS["bent"].meaning.startswith("The share of angles between two bones, over all frames")
 
 
 def test_what_clips_cannot_tell_of_feet() -> None:

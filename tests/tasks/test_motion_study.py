@@ -78,6 +78,12 @@ def test_how_many_times_the_real_one_a_measure_is() -> None:
     assert numbers["bone_error_ratio"] == 1.5 and "bone_error_off" not in numbers
 
 
+def test_bones_are_judged_by_what_people_do_not_differ_in() -> None:
+    assert "bone_jitter" in (answers := studies.known()["backbones"].answers) and "bone_error" not in answers
+    better = {key: study.NUMBERS[key][2] for key in ("bone_error", "bone_error_ratio", "bone_jitter")}
+    assert better == {"bone_error": "", "bone_error_ratio": "", "bone_jitter": "lower"}
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
