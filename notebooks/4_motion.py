@@ -33,9 +33,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import noisette as nt
 from noisette.coursework import DenoiseDiffusion, MDM_UNetModel
 from noisette.data.motion import MotionSpec, denormalise, load, normalise
-from noisette.metrics import motion
+from noisette.metrics import motion, ratios
 from noisette.tasks.edit import Edit
-from noisette.tasks.motion import body_of
+from noisette.tasks.motion import alike, body_of
 from noisette.views import skeletons
 
 TINY = os.environ.get("NOISETTE_NOTEBOOK") == "tiny"
@@ -297,27 +297,33 @@ drawn.picture()
 #
 # A picture does not say whether a body holds together. Three numbers a clip do:
 #
-# * **bone error**: how far the bones are off their usual length, in %. Real bones are too: people differ;
+# * **bone jitter**: how much the bones change their lengths in the course of a clip, in %. Real bones do not, but what
+#   records them is not perfect;
 # * **speed**: the mean speed of all key points. Too slow is a model that plays safe;
 # * **jerk**: how fast the acceleration changes. Trembling shows there first, because each difference over time makes
 #   what changes from frame to frame larger.
 #
 # They are held against the same of real clips that nobody learned from. How many times the real one it is has an
-# interval: with so few clips, a ratio whose interval holds 1 is no difference.
+# interval. It counts people, or sequences where nobody says whose they are, for clips of one are alike: with few of
+# them it is wide. A ratio whose interval holds 1 is no difference that was found.
 
 # %%
 body = body_of(data)
-real, sequences = motion.measures(data.x[data.held_out], body), data.take[data.held_out]
+real, groups = motion.measures(data.x[data.held_out], body), alike(data, data.held_out)
 models = {"by hand": by_hand, "in a line": drawn.x}
 measured = {name: motion.measures(clips, body) for name, clips in models.items()}
-asked = [name for name in ("bone_error", "speed", "jerk") if name in real]
-beside = {(name, what): motion.beside(measured[name][what], real[what], sequences) for name in models for what in asked}
-print(f"{'':10s} {'':10s} {'samples':>9s} {'real':>9s} {'':6s}  times real")
+asked = [name for name in ("bone_jitter", "speed", "jerk") if name in real]
+beside = {
+    (name, what): ratios.beside(measured[name][what], real[what], groups, nothing=motion.nothing(what))
+    for name in models
+    for what in asked
+}
+print(f"{'':10s} {'':11s} {'samples':>9s} {'real':>9s} {'':6s}  times real")
 for (name, what), found in beside.items():
     ratio = found.ratio
-    often = "" if ratio is None else f"{ratio.value:8.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+    often = "" if ratio is None else f"{ratio.value:8.3g} ({ratio.low:.3g} to {ratio.high:.3g})"
     both = f"{found.samples.value:9.3g} {found.real.value:9.3g} {motion.unit(what, unit, fps):6s}"
-    print(f"{name:10s} {what:10s} {both} {often}")
+    print(f"{name:10s} {what:11s} {both} {often}")
 
 # %%
 joint = skeletons.telling(data.x[data.held_out], drawn_as)[-1]
@@ -348,7 +354,7 @@ else:
 
 # %%
 keep = N // 6
-_, firsts = np.unique(sequences, return_index=True)  # a clip of each sequence
+_, firsts = np.unique(data.take[data.held_out], return_index=True)  # a clip of each sequence
 moves = [k for k in firsts if motion.mean_change(data.x[data.held_out[k : k + 1]], 1)[0] > 0]
 given = [int(moves[k]) for k in np.unique(np.linspace(0, len(moves) - 1, 1 if TINY else 8).astype(int))]
 edits = [Edit(keep_frames=f":{keep},-{keep}:", given=f"held-out:{k}") for k in given]
@@ -382,22 +388,26 @@ else:
     print(f"On held-out clips it is {unseen[-1]:.3f}", end=": ")
     print("it had been lower: the net learns clips by heart." if worse else "nothing is learned by heart so far.")
 words = {
-    "bone_error": ("looser in their bones", "firmer in their bones"),
+    "bone_jitter": ("looser in their bones", "firmer in their bones"),
     "speed": ("faster", "slower"),
     "jerk": ("jerkier", "smoother"),
 }
 for name in models:
-    said, alike = [], []
+    said, same, unsure = [], [], []
     for what in asked:
-        ratio = beside[name, what].ratio
-        if ratio is None:  # real clips have none of it
-            continue
-        if ratio.low <= 1 <= ratio.high:
-            alike.append(what.replace("_", " "))
+        found, called = beside[name, what], what.replace("_", " ")
+        if found.ratio is None:  # real clips have none of it
+            amount = f"{found.samples.value:.3g} {motion.unit(what, unit, fps)}"
+            if found.samples.low > motion.nothing(what):
+                said.append(f"{words[what][0]} ({called} {amount}, where real clips have none)")
+        elif not found.ratio.low <= 1 <= found.ratio.high:
+            said.append(f"{words[what][found.ratio.value < 1]} ({found.ratio.value:.3g} times the real {called})")
         else:
-            said.append(f"{words[what][ratio.value < 1]} ({ratio.value:.3g} times the real {what.replace('_', ' ')})")
-    print(f"Clips made {name} are {', '.join(said) or 'like real ones, as far as these numbers tell'}.", end=" ")
-    print(f"No difference was found in {' and '.join(alike)}." if said and alike else "")
+            (same if found.ratio.low > 0.5 and found.ratio.high < 2 else unsure).append(called)
+    lines = [f"Clips made {name} are {', '.join(said) or 'not told from real ones by these numbers'}."]
+    lines += [f"No difference was found in {' and '.join(same)}."] if same else []
+    lines += [f"In {' and '.join(unsure)} there are too few real clips to tell."] if unsure else []
+    print(*lines)
 for what in asked:
     both = [beside[name, what] for name in models]
     gaps = [found.samples.value - found.real.value for found in both]

@@ -14,6 +14,7 @@ import pytest
 from commands import flags, refused, run
 from PIL import Image
 
+from noisette import __version__
 from noisette.cli import dotted
 from noisette.errors import UserError
 from noisette.experiment.runs import Run
@@ -193,6 +194,12 @@ def test_dotted_settings() -> None:
     assert dotted(["sample", "runs/x", "--optim.lr", "3"]) == ["sample", "runs/x", "--optim.lr", "3"]
     with pytest.raises(UserError):
         dotted(["train", "x", "--optim.lr"])
+
+
+@pytest.mark.parametrize("module", ["noisette", "noisette.cli"])
+def test_python_runs_it_as_a_module(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith(__version__) and not done.stderr
 
 
 def test_a_closed_pipe_is_not_a_traceback() -> None:

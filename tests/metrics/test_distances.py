@@ -225,6 +225,30 @@ def test_diversity_is_the_mean_distance_of_two(monkeypatch: pytest.MonkeyPatch) 
         diversity(x[:4])
 
 
+def test_diversity_of_classes_that_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each with itself and with the other one, by brute force; a class of one row has no two of it."""
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=(6, 3)), 5 + rng.normal(size=(40, 3)), np.full((1, 3), 1e3)])
+    labels = np.repeat([4, 2, 9], [6, 40, 1])
+    apart = np.linalg.norm(x[:, None] - x, axis=-1)
+    within = [apart[k][:, k].sum() / (len(k) * (len(k) - 1)) for k in (np.arange(6), np.arange(6, 46))]
+    for block in (1024, 13):
+        monkeypatch.setattr(distances, "_BLOCK", block)
+        wanted = (within[0] + within[1]) / 4 + apart[:6, 6:46].mean() / 2
+        assert diversity(x, labels).value == pytest.approx(wanted, rel=1e-9)
+    assert diversity(x[:46], np.zeros(46, int)) == diversity(x[:46])
+
+    def drawn(seed: int, *counts: int) -> Estimate:
+        rng = np.random.default_rng(seed)
+        parts = [np.append(3.0 * k, [0, 0]) + (k + 1) * rng.normal(size=(n, 3)) for k, n in enumerate(counts)]
+        return diversity(np.concatenate(parts), np.repeat(np.arange(len(counts)), counts))
+
+    true = drawn(0, 1000, 1000).value
+    assert np.mean([e.low <= true <= e.high for e in (drawn(seed, 30, 120) for seed in range(200))]) >= 0.91
+    with pytest.raises(ValueError, match="0 samples, and below 5"):
+        diversity(x, np.arange(47))
+
+
 def test_multimodality_is_the_diversity_within_classes() -> None:
     """Two classes far apart, one of them twice as wide, and one of too few: what is between them does not count."""
     x = np.random.default_rng(0).normal(size=(204, 3))

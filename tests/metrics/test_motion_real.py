@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from noisette.metrics.distances import diversity, frechet, kid, multimodality, prdc
 from noisette.metrics.memory import memory
-from noisette.metrics.motion import Body, beside, comparable, measures
+from noisette.metrics.motion import Body, comparable, measures
 from noisette.metrics.motion_features import train_autoencoder, train_classifier
 from noisette.metrics.motion_symptoms import findings, symptoms
+from noisette.metrics.ratios import beside
 
 ROOT, FEET, UP, FPS = 6, (17, 18), 1, 15.0
 

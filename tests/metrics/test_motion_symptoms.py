@@ -60,6 +60,7 @@ def test_the_words_say_what_was_seen(real: np.ndarray, body: Body) -> None:
     assert said["long bones"]["broken"].startswith(
         "80 of 80 samples fall apart: their bones are off by 30.0 % of their"
     )
+    assert said["loose bones"]["broken"].endswith("those of real clips by less than 0.1 %.")
     assert "hardly move: 0 % of what real clips do" in said["frozen"]["frozen"]
     assert "drift away: 1." in said["drifting"]["drifting"] and "trembles" in said["noise"]["jittery"]
 

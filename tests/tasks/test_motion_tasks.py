@@ -93,6 +93,8 @@ def test_every_number_of_motion_is_a_row(run: Run) -> None:
     assert low < real < high and ours["speed"]["detail"]["ratio"][0] == pytest.approx(value / real)
     jitter = ours["bone_jitter"]
     assert jitter["value"] > 0.1 > jitter["detail"]["real"][0]  # twelve steps of training: nothing holds together yet
+    assert jitter["detail"]["ratio"] is None and jitter["better"] == "lower"  # of bones that are rigid but for rounding
+    assert ours["bone_error"]["better"] == "real" and ours["speed"]["detail"]["classes"] == ["quick", "slow"]
     assert {row.get("space") for row in found if row["metric"] == "memory_copied"} == {"poses", "classifier"}
     floors = [row for row in found if row["metric"] == "fid" and row.get("real")]
     assert {row["real"] for row in floors} == {"train against train", "train against held_out", "held_out halves"}
@@ -114,7 +116,7 @@ def test_real_clips_of_one_take_count_once_in_variety(finished: Run, data: Motio
     same = judge.features(data.x[alone])
     found = named(motion_rows.variety(judge, features, labels[rows], {}))
     assert found["diversity"]["reference_n"] == len(alone)
-    expected = distances.diversity(same), distances.multimodality(same, labels[alone]).value
+    expected = distances.diversity(same, labels[alone]), distances.multimodality(same, labels[alone]).value
     for name, wanted in zip(("diversity", "multimodality"), expected, strict=True):
         (real, low, high), row = found[name]["detail"]["real"], found[name]
         assert (real, low, high) == pytest.approx((wanted.value, wanted.low, wanted.high))

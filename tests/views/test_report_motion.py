@@ -111,7 +111,7 @@ def test_speeds_of_samples_stand_over_those_of_real_clips(page: Page) -> None:
 def test_how_they_move_stands_beside_real_clips(page: Page) -> None:
     text = text_of(page)
     for said in (
-        "Bones are off by 3.20 % (real clips: 0.40 %)",
+        "Bones change their lengths by 3.20 % over time (real clips: 0.40 %; up to 2.6 % a body holds together)",
         "speed is 0.90 times that of real clips",
         "jerk is 1.50 times that of real clips",
         "jerk, m/s³",
@@ -274,6 +274,31 @@ def test_the_notebook_is_of_clips(tmp_path: Path, backbone: str) -> None:
     for kind, source in cells:
         if kind == "code":
             compile(source, "cell", "exec")
+
+
+def test_what_is_rounding_in_real_clips_is_no_number_and_has_no_ratio() -> None:
+    (row,) = [r for r in rows(10, 0) if r["metric"] == "bone_jitter"]
+    (score,) = scores.read([{"rows": [{**row, "detail": {"real": [2e-5, 1e-5, 3e-5], "ratio": None}}]}])
+    assert "(real clips: <0.001\u00a0%; up to 2\u00a0% a body holds together)" in moved.sentence([score])
+    (figure,) = moved.moved([score], "noisette evaluate x")
+    (table_,) = figure.parts
+    assert isinstance(table_, parts.Table) and table_.rows[0][2:] == ["<0.001\u00a0%\n[<0.001, <0.001]", "–"]
+
+
+def test_a_ratio_whose_interval_is_wide_keeps_its_digits() -> None:
+    (row,) = [r for r in rows(10, 0) if r["metric"] == "speed"]
+    detail = {"real": [1.0, 0.0, 8.0], "ratio": [0.5, 0.02, 3e40], "classes": ["jump"]}
+    (figure,) = moved.moved(scores.read([{"rows": [{**row, "detail": detail}]}]), "noisette evaluate x")
+    (table_,) = figure.parts
+    assert isinstance(table_, parts.Table) and table_.rows[0][3] == "0.5\n[0.02, 3e+40]"
+    assert "Each class counts the same" in figure.caption
+
+
+def test_the_bones_of_the_median_person_are_not_the_best() -> None:
+    """It is body size: samples that are all of one size have less of it than people have."""
+    (row,) = [r for r in rows(10, 0) if r["metric"] == "bone_error"]
+    made = [{**row, "label": f"ddim:{v}", "value": v, "better": ""} for v in (1.0, 6.5)]
+    assert [s.value for s in scores.best_first(scores.read([{"rows": made}]))] == [6.5, 1.0]
 
 
 def test_a_sentence_needs_numbers() -> None:

@@ -255,23 +255,36 @@ def inception_score(probabilities: Array, splits: int = 10) -> Estimate:
     return _around(float(np.mean(scores)), np.concatenate(influences))
 
 
-def diversity(samples: Array) -> Estimate:
+def diversity(samples: Array, labels: NDArray[np.int64] | None = None) -> Estimate:
     """Mean Euclidean distance of two different rows of (N, D) features.
 
     That is what the diversity of Guo et al. 2020 (Action2Motion, evaluation metrics) estimates from S_d = 200 random
     pairs; here all pairs count, so that chance in the draw is no part of it.
 
+    labels: (N,) classes, of which each counts the same then, alone and with each other one, whatever its number of
+    rows. Those of a single row are left out, as nothing is known of two of them.
+
     Raises ValueError below PAIRED rows, and where a feature is not finite.
     """
     x = _rows(samples, "sample", PAIRED)
+    labels = np.zeros(len(x), np.int64) if labels is None else np.asarray(labels)
+    names, counts = np.unique(labels, return_counts=True)
+    kept = np.isin(labels, names[counts > 1])
+    x = _rows(x[kept], "sample", PAIRED)
+    _, of, counts = np.unique(labels[kept], return_inverse=True, return_counts=True)
     x = x - x.mean(0)
-    total = np.zeros(len(x))
+    weight = 1 / (len(counts) * counts)  # of a row, by its class
+    own = counts / (counts - 1)  # rows of its own class are one fewer, as none is paired with itself
+    to_others = np.zeros(len(x))
     for start, block in _blocks(x):
         squares = _squares(block, x)
         squares[np.arange(len(block)), start + np.arange(len(block))] = 0
-        total[start : start + len(block)] = np.sqrt(np.maximum(squares, 0)).sum(1)
-    to_others = total / (len(x) - 1)
-    return _around(float(to_others.mean()), 2 * to_others, "influence of each sample")
+        classes = of[start : start + len(block), None]
+        weights = weight[of] * np.where(classes == of, own[classes], 1.0)
+        to_others[start : start + len(block)] = (np.sqrt(np.maximum(squares, 0)) * weights).sum(1)
+    value = float(weight[of] @ to_others)
+    influence = 2 * len(x) * weight[of] * (to_others - value)
+    return _around(value, influence, "influence of each sample")
 
 
 @dataclass(frozen=True)

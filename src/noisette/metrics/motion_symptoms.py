@@ -86,7 +86,8 @@ def _broken(samples: Array, real: Array, body: Body) -> Symptom:
         limit = 1.5 * high + STRETCH
         off = ours > limit
         much = said.format(f"{np.median(ours[off]) if off.any() else 0:.1f}")
-        words = f"{count(off)} fall apart: {much}, those of real clips by {low:.1f} to {high:.1f} %."
+        usual = f"{low:.1f} to {high:.1f} %" if high >= 0.05 else "less than 0.1 %"
+        words = f"{count(off)} fall apart: {much}, those of real clips by {usual}."
         share = float(off.mean())
         found.append(Symptom("broken", share, ordinary(theirs > limit), excess(share, theirs > limit), words))
     return max(found, key=lambda symptom: symptom.beyond)

@@ -174,7 +174,8 @@ def _sampler(
         if "memory" in metrics:
             found += _memory(judge, drawn.x, of_samples, base, progress)
         if isinstance(judge, MotionJudge) and "motion" in metrics:
-            found += [*moves(judge, drawn.x, base), *variety(judge, of_samples, drawn.labels, inside)]
+            found += moves(judge, drawn.x, base, drawn.labels)
+            found += variety(judge, of_samples, drawn.labels, inside)
     if "is" in metrics:
         found.append(measured.inception_score(judge.extractor.probabilities(drawn.x), inside))
     if "clear" in metrics:

@@ -47,6 +47,17 @@ class Turned:
         return self.found.probabilities(self.placing(x))
 
 
+def alike(data: MotionData, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) which of these rows say less than as many independent ones: those of one person where whole persons were
+    held out, for people differ in size and in pace, else those of one take. Of a single person takes have to do."""
+    takes = np.asarray(data.take[rows], np.int64)
+    if data.info["split"]["by"] == "subject":
+        people = np.unique([str(data.subjects[take]) for take in takes], return_inverse=True)[1]
+        if people.any():
+            return np.asarray(people, np.int64)
+    return takes
+
+
 class MotionJudge(Judge):
     """The judge of clips. features: a classifier trained on the data's own labels where it reads well enough, else an
     autoencoder (auto), or one of the two by name. Copies are also looked for in the poses themselves."""

@@ -32,8 +32,8 @@ def drawn(
     reasons: dict[str, str] = {}
     for row in mine:
         metric, value = row.get("metric"), number(row.get("value"))
-        if "real" in (detail := row.get("detail") or {}):  # a measure of motion, beside that of real clips
-            for key, times, error in _beside(str(metric), detail.get("ratio") or (None, None, None)):
+        if "real" in (row.get("detail") or {}):  # a measure of motion, beside that of real clips
+            for key, times, error in _beside(row):
                 if key in known:
                     numbers[key] = times
                     errors |= {} if error is None else {key: error}
@@ -62,11 +62,17 @@ def drawn(
     return numbers, errors, shared, reasons
 
 
-def _beside(metric: str, ratio: Sequence[Any]) -> list[tuple[str, float | None, float | None]]:
-    """(key, number, standard error) of how many times the real one a measure of motion is, and of how far off 1."""
-    value, low, high = (number(each) for each in ratio)
-    error = None if low is None or high is None else (high - low) / (2 * Z)
-    return [(f"{metric}_ratio", value, error), (f"{metric}_off", None if value is None else abs(value - 1), error)]
+def _beside(row: Mapping[str, Any]) -> list[tuple[str, float | None, float | None]]:
+    """(key, number, standard error) of how many times the real one a measure of motion is, and of how far off 1.
+
+    The error is that of the samples: all settings are held against the same real clips, so what is unsure in those,
+    most of it where they are of few people, tells no setting from another.
+    """
+    metric, detail = row["metric"], row["detail"]
+    times, real = (number((detail.get(what) or [None])[0]) for what in ("ratio", "real"))
+    error = _error(row)
+    error = None if error is None or not real else error / real
+    return [(f"{metric}_ratio", times, error), (f"{metric}_off", None if times is None else abs(times - 1), error)]
 
 
 def _asked_for(row: Mapping[str, Any], way: str, how: Mapping[str, Any]) -> bool:

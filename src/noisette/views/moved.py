@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from noisette.metrics.motion_symptoms import STRETCH
 from noisette.views.parts import Figure, Table
 from noisette.views.scores import BETTER, Score, bounds, names, number, order
 
@@ -26,8 +27,11 @@ def moved(now: Sequence[Score], command: str) -> list[Figure]:
     which = next((s for s in rows if s.reference), None)
     whose = {"held_out": "held-out", "train": "training"}.get(which.reference, "") if which else ""
     caption = f"Real are the {which.reference_n:,} {whose} clips. " if which and which.reference_n else ""
-    caption += "Clips of one sequence are alike, which the intervals of the real numbers allow for; of their diversity "
-    caption += "and multimodality only the middle clip of each sequence counts."
+    caption += "Clips of one sequence are alike, and where whole people were held out those of one person, which the "
+    caption += "intervals of the real numbers allow for; of their diversity and multimodality only the middle clip of "
+    caption += "each sequence counts."
+    if any("classes" in s.detail for s in rows):
+        caption += " Each class counts the same."
     text = [
         f"{name}: {told}" if len(tables) > 1 else told for name, told in zip(names(rows).values(), said, strict=True)
     ]
@@ -45,7 +49,8 @@ def _table(mine: dict[str, Score], title: str) -> Table:
 
 
 def _cell(score: Score, what: str) -> str:
-    """The real number, or the ratio to it, with its interval."""
+    """The real number, or the ratio to it, with its interval. Each end of a ratio's has three digits: it reaches as
+    many times down as up, so its length says nothing of how precise the lower end is."""
     found = score.beside(what)
     if found is None or found[0] is None:
         return "–"
@@ -53,6 +58,8 @@ def _cell(score: Score, what: str) -> str:
     unit = score.unit if what == "real" else ""
     if low is None or high is None:
         return number(value, unit=unit)
+    if what == "ratio":
+        return f"{number(value)}\n[{number(low)}, {number(high)}]"
     return f"{number(value, low, high, unit)}\n{bounds(low, high, unit)}"
 
 
@@ -61,10 +68,13 @@ def sentence(rows: Sequence[Score]) -> str:
     where nobody measured."""
     mine = {s.metric: s for s in rows if s.metric in MOVES and not s.real and s.value is not None}
     text = []
-    if error := mine.get("bone_error"):
-        real = error.beside("real")
-        theirs = "" if real is None or real[0] is None else f" (real clips: {number(*real, unit=error.unit)})"
-        text.append(f"bones are off by {error.text()}{theirs}")
+    if jitter := mine.get("bone_jitter"):
+        real = jitter.beside("real")
+        theirs = ""
+        if real is not None and real[0] is not None:
+            most = number(1.5 * real[0] + STRETCH, unit=jitter.unit)
+            theirs = f" (real clips: {number(*real, unit=jitter.unit)}; up to {most} a body holds together)"
+        text.append(f"bones change their lengths by {jitter.text()} over time{theirs}")
     for metric in ("speed", "jerk"):
         ratio = mine[metric].beside("ratio") if metric in mine else None
         if ratio is not None and ratio[0] is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from noisette.metrics.distances import Z
+from noisette.metrics.motion import ROUNDING
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ METRICS = {
     ),
     "bone_error": Metric(
         "bone error",
-        "lower",
-        "How far the bones are from the lengths that they have in the training clips, in % of those.",
+        "real",
+        "How far the bones are from their lengths in the median of the training clips, in % of those. Bodies differ: "
+        "where it is less than in real clips, the samples are all of one size.",
     ),
     "bone_jitter": Metric("bone jitter", "lower", "How much the bones change their lengths over time, in % of those."),
     "speed": Metric("speed", "real", "How fast joints move, in the mean over joints and frames."),
@@ -81,7 +83,7 @@ METRICS = {
     "bent": Metric(
         "bent too far",
         "lower",
-        "The share of frames in which an angle between two bones is beyond those of the training clips.",
+        "The share of angles between two bones, over all frames, that are beyond those of the training clips.",
     ),
     "diversity": Metric("diversity", "real", "How far apart the features of two samples are, in the mean."),
     "multimodality": Metric(
@@ -208,19 +210,22 @@ def bounds(low: float, high: float, unit: str = "") -> str:
 
 
 def number(value: float | None, low: float | None = None, high: float | None = None, unit: str = "") -> str:
-    """A value with as many digits as its interval lets it have; three significant ones where it has none."""
+    """A value with as many digits as its interval lets it have; three significant ones where it has none, and none of
+    what is rounding."""
     if value is None:
         return "–"
     scale = 100 if unit == "share" else 1
     half = (high - low) / 2 * scale if low is not None and high is not None else 0.0
     value *= scale
-    if 0 < half < math.inf:
+    if unit == "%" and 0 < value < ROUNDING:
+        text = f"<{ROUNDING:g}"
+    elif 0 < half < math.inf:
         digits = min(max(-math.floor(math.log10(half / 2)), 0), 8)
         text = f"{value:,.{digits}f}"
     elif scale == 100:
         text = f"{value:.1f}"
     else:
-        text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+        text = f"{value:,.0f}" if 1000 <= abs(value) < 1e7 else f"{value:.3g}"
     text = text.replace("-", "−")
     return f"{text}{PERCENT}" if unit in ("share", "%") else text
 

@@ -1,0 +1,3 @@
+from noisette.cli import main
+
+main()
