@@ -18,10 +18,11 @@ from noisette.data.arrays import IMAGE_KEYS
 from noisette.data.images import extensions
 from noisette.data.motion import procedural
 from noisette.data.motion.bvh import read_bvh
+from noisette.data.motion.gather import gather, under
 from noisette.data.motion.npz import CLIP_KEYS, EDGE_KEYS, LENGTH_KEYS, PARENT_KEYS, read_npy, read_npz
 from noisette.data.motion.skeleton import load_skeleton
 from noisette.data.motion.tables import is_skeleton, read_csv, read_json
-from noisette.data.motion.takes import Recording, gather
+from noisette.data.motion.takes import Recording
 from noisette.errors import UserError
 
 SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".json", ".bvh")
@@ -84,7 +85,7 @@ def _like_clips(array: IO[bytes]) -> bool:
 def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) -> Recording:
     """All takes of a source: `motion`, a file (.npz .npy .csv .tsv .json .bvh), or a folder of such files.
 
-    skeleton  a JSON file, which replaces what the files say
+    skeleton  a JSON file, which replaces what the files say; its joints go by name where the files have the same names
     columns   coordinate columns of tables, joint by joint; () finds them by their endings
     The folders on the first level of a folder are classes. A file that cannot be read is listed in `skipped` where
     others can. Raises UserError where nothing can be read, or the skeleton does not fit the joints.
@@ -103,7 +104,7 @@ def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) 
         joints = found.takes[0].x.shape[1]
         if len(given) != joints:
             raise UserError(f"{skeleton}: a skeleton of {len(given)} joints, but {source} has {joints}")
-        found = replace(found, skeleton=given, stated=fields)
+        found = under(found, given, fields)
     return found
 
 
@@ -130,7 +131,7 @@ def _folder(root: Path, columns: Sequence[str]) -> Recording:
     beside = None
     for path in files:
         if path.suffix.lower() == ".json" and _holds_skeleton(path):
-            beside = load_skeleton(path)
+            beside = path.relative_to(root).as_posix(), *load_skeleton(path)
             continue
         below = path.relative_to(root)
         try:
@@ -149,15 +150,19 @@ def _folder(root: Path, columns: Sequence[str]) -> Recording:
         raise UserError(f"{root}: no motion in it" + (f" ({len(others)} other files)" if others else ""))
     whole = gather(found, str(root))
     whole.ignored += len(others)
-    if beside is not None and len(beside[0]) == whole.takes[0].x.shape[1]:
-        whole.skeleton, whole.stated = beside
+    if beside is not None:
+        name, given, stated = beside
+        joints = whole.takes[0].x.shape[1]
+        if len(given) == joints:
+            return under(whole, given, stated)
+        whole.notes.append(f"{name} is a skeleton of {len(given)} joints, but the takes have {joints}: not used")
     return whole
 
 
 def _holds_skeleton(path: Path) -> bool:
     try:
-        return path.stat().st_size < 2**20 and is_skeleton(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return path.stat().st_size < 2**20 and is_skeleton(json.loads(path.read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError, RecursionError):
         return False
 
 

@@ -273,10 +273,10 @@ def load_skeleton(path: str | Path) -> tuple[Skeleton, frozenset[str]]:
     """(the skeleton in a JSON file, which of its fields the file has). Raises UserError where there is none."""
     path = Path(path).expanduser()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark in front
     except FileNotFoundError:
         raise UserError(f"{path}: no such skeleton file") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({first_line(error)})") from None
     return Skeleton.from_json(content, str(path)), frozenset(content)
 
