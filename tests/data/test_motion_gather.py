@@ -73,3 +73,67 @@ def test_a_skeleton_of_nothing_but_brackets(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text("[" * 100_000)
     refused("s.json: not a readable JSON file", str(tmp_path / "a.npy"), str(tmp_path / "s.json"))
     assert [s["file"] for s in read(str(tmp_path)).skipped] == ["s.json"]
+
+
+# --- files that differ ---
+
+
+def folder(path: Path, x: list[np.ndarray], **told: list[Any]) -> str:
+    """A folder of a JSON file for each take, with fields of its skeleton; None leaves the field out."""
+    path.mkdir(exist_ok=True)
+    for k, clip in enumerate(x):
+        fields: dict[str, Any] = {"names": NAMES, "parents": PARENTS}
+        fields |= {key: values[k] for key, values in told.items() if values[k] is not None}
+        (path / f"{k}.json").write_text(json.dumps({"skeleton": fields, "frames": clip.tolist()}))
+    return str(path)
+
+
+def test_files_in_different_units_are_scaled(tmp_path: Path) -> None:
+    x = [body(20, k) for k in range(3)]
+    units = ["cm", "m", "px"]
+    found = read(folder(tmp_path, [x[0] * 100, x[1], x[2]], unit=units))
+    assert found.skeleton is not None and found.skeleton.unit == "cm" and "unit" in found.stated
+    assert len(found.takes) == 2
+    for take, clip in zip(found.takes, x, strict=False):
+        np.testing.assert_allclose(take.x, clip * 100, rtol=1e-6)
+    assert found.notes == ["1 of 3 files are in another unit than cm: scaled to cm"]
+    assert found.skipped == [{"file": "2", "reason": "it is in px, where others are in cm"}]
+
+
+def test_bodies_of_different_sizes_are_noted_where_no_unit_is_stated(tmp_path: Path) -> None:
+    x = [body(20), body(20, 1) * 100]
+    (note,) = read(folder(tmp_path / "a", x, unit=[None, None])).notes
+    assert "a body measures" in note and " in 0 and " in note and " in 1, " in note
+    assert read(folder(tmp_path / "b", x, unit=["m", "cm"])).notes == [
+        "1 of 2 files are in another unit than m: scaled to m"
+    ]
+    assert read(folder(tmp_path / "c", [x[0], x[1] / 50], unit=[None, None])).notes == []
+
+
+def test_files_on_different_vertical_axes_are_turned(tmp_path: Path) -> None:
+    x = body(20)
+    views = {"-z": x[..., [0, 2, 1]], "y": x, "z": x[..., [2, 0, 1]], "x": x[..., [1, 2, 0]], "-y": x * [1, -1, -1]}
+    views["-z"][..., 2] *= -1
+    found = read(folder(tmp_path, list(views.values()), up=list(views)))
+    assert found.skeleton is not None and (found.skeleton.up, found.skeleton.down) == (2, True)
+    for take in found.takes[1:]:  # as the first one stands, but for a turn about the vertical
+        assert np.linalg.det(np.linalg.lstsq(found.takes[0].x.reshape(-1, 3), take.x.reshape(-1, 3), rcond=None)[0]) > 0
+        np.testing.assert_array_equal(take.x[..., 2], found.takes[0].x[..., 2])
+        own, first = (np.linalg.norm(np.diff(t.x, axis=0), axis=-1) for t in (take, found.takes[0]))
+        np.testing.assert_allclose(own, first, atol=1e-6)
+    assert found.notes == ["4 of 5 files have another vertical axis than the first: turned to its"]
+
+
+def test_flat_files_whose_vertical_axis_points_down(tmp_path: Path) -> None:
+    x = body(20)[..., :2]
+    found = read(folder(tmp_path, [x, x * [1, -1]], up=["y", "-y"]))
+    same(found, [x, x])
+
+
+def test_every_file_keeps_the_rate_that_its_skeleton_states(tmp_path: Path) -> None:
+    source = folder(tmp_path, [body(61), body(31), body(31)], fps=[60, 30, None])
+    found = read(source)
+    assert [t.fps for t in found.takes] == [60, 30, None]
+    data = load(MotionSpec(source, frames=16, stride=15, centre="world", held_out=0))
+    assert data.info["fps_before"] == [30, 45, 60] and data.fps == 45
+    assert any("1 of 3 takes do not say" in n for n in data.info["notes"])
