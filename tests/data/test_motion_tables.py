@@ -39,6 +39,20 @@ def test_clips_labels_and_times_in_a_table(tmp_path: Path) -> None:
     assert v.x[:, 0, 0].tolist() == [2, 3, 4] and np.isnan(v.x[:, 1, 1]).all()
 
 
+@pytest.mark.parametrize("kind", ["label", "person", "time"])
+def test_rows_without_a_clip_are_cut_where_something_else_changes(tmp_path: Path, kind: str) -> None:
+    values: list[Any] = [0, 0.02, 0.04, 0, 0.02] if kind == "time" else ["u", "u", "u", "v", "v"]
+    rows = [{kind: value, "a_x": k, "a_y": 1} for k, value in enumerate(values)]
+    (tmp_path / "a.csv").write_text("\n".join([f"{kind},a_x,a_y", *(f"{r[kind]},{r['a_x']},1" for r in rows)]))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    for name in ("a.csv", "a.json"):
+        u, v = read(str(tmp_path / name)).takes
+        assert u.x[:, 0, 0].tolist() == [0, 1, 2] and v.x[:, 0, 0].tolist() == [3, 4]
+        assert (u.name, v.name) == ("a #0", "a #1")
+        told = {"label": u.label, "person": u.subject, "time": u.fps}
+        assert told == {"label": None, "person": None, "time": None} | {kind: 50 if kind == "time" else "u"}
+
+
 def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("index,activity,BODY,a_x,a_y\n0,walk,9,1,2\n1,walk,9,3,4\n")
     found = read(str(tmp_path / "a.csv"))

@@ -24,7 +24,7 @@ _EMPTY = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
-    """Takes of a table: commas, semicolons or tabs; rows of one clip follow each other where a column names clips.
+    """Takes of a table: commas, semicolons or tabs; the rows are cut into takes by what stands beside them, see _cut.
 
     columns  the coordinate columns joint by joint (`hip_x`, `hip_y`, `knee_x`, ...); () finds them by their endings
     An empty cell or NaN is a joint that was not seen. Raises UserError, with the line, where it is not such a table.
@@ -127,15 +127,18 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
 
 
 def _cut(x: NDArray[np.float64], cells: _Cells, name: str, facts: dict[str, Any], where: str) -> list[Take]:
-    """Rows (F, J, D) cut into takes wherever the clip's name changes; what its first row does not say, `facts` do."""
+    """Rows (F, J, D) cut into takes wherever the clip's name, the label or the subject changes, and where the time
+    steps back; what a take's first row does not say, `facts` do."""
+    told = [cells[kind] for kind in _TEXTS if kind in cells]
+    times = cells.get("time", [np.nan] * len(x))
+    cuts = [k for k in range(1, len(x)) if times[k] < times[k - 1] or any(v[k] != v[k - 1] for v in told)]
     called = cells.get("name", [None] * len(x))
-    cuts = [0, *(k for k in range(1, len(x)) if called[k] != called[k - 1]), len(x)]
     takes = []
-    for a, b in pairwise(cuts):
-        told = {kind: values[a] for kind, values in cells.items()}
-        own = {k: told.get(k) for k in ("label", "subject")}
-        own["fps"] = _rate(told.get("fps"), told.get("dt"), cells.get("time", [])[a:b], where)
-        takes.append(as_take(x[a:b], called[a] or name, **_filled(own, facts)))
+    for k, (a, b) in enumerate(pairwise([0, *cuts, len(x)])):
+        first = {kind: values[a] for kind, values in cells.items()}
+        own = {kind: first.get(kind) for kind in ("label", "subject")}
+        own["fps"] = _rate(first.get("fps"), first.get("dt"), times[a:b], where)
+        takes.append(as_take(x[a:b], called[a] or (f"{name} #{k}" if cuts else name), **_filled(own, facts)))
     return takes
 
 
@@ -165,7 +168,7 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Recording:
 
     {"clips": [{"frames": [[[x, y, z], ...], ...], "name", "label", "subject", "fps"}, ...], "skeleton": {...}}
     {"frames": ..., "fps", "label", ...}    one take; frames as above, or rows as below
-    [{"hip_x": 0.1, "hip_y": ...}, ...] or [{"hip": [x, y, z], ...}, ...]    one row a frame, cut where the clip changes
+    [{"hip_x": 0.1, "hip_y": ...}, ...] or [{"hip": [x, y, z], ...}, ...]    one row a frame, cut like a table
     [[[x, y, z], ...], ...]    one take, or a list of such takes
 
     null is a joint that was not seen. Raises UserError where it holds anything else.
