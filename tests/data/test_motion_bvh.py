@@ -106,6 +106,7 @@ def test_position_channels_stand_in_for_the_offset(tmp_path: Path) -> None:
         ("CHANNELS 3 Yrotation", "CHANNELS 3 Wrotation", '"Wrotation" is no channel'),
         ("Frames: 4", "Frames: 5", "48 numbers under MOTION, but 5 frames of 12"),
         ("Frame Time: 0.04", "Frame Time: 0", "frame time of 0"),
+        ("Frame Time: 0.04", "Frame Time: 40", "line 23: a frame time of 40 seconds; is it in milliseconds"),
         ("1 2 3   90", "1 2 3   9O", 'line 25: a channel is "9O"'),
         (ARM[ARM.index("MOTION") :], "", "the file ends where MOTION"),
         (ARM[ARM.index("0 0 0   0 0 0    0") :], "", "no frame in it"),

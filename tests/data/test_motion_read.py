@@ -112,6 +112,7 @@ def test_flat_frames_with_names(tmp_path: Path) -> None:
         ({"label": [0, 5], "classes": ["a", "b"]}, "do not fit 2 class names"),
         ({"fps": -1}, "above 0"),
         ({"fps": "fast"}, "must be numbers"),
+        ({"fps": 1e5}, "a.npz: 100000 frames a second, more than 10000"),
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, beside: dict[str, Any], words: str) -> None:

@@ -60,13 +60,25 @@ def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("n,p,q,r,s,t,u\n0,1,2,3,4,5,6\n1,7,8,9,10,11,12\n")
+    (tmp_path / "a.csv").write_text("n,p,q,r,s,v,u\n0,1,2,3,4,5,6\n1,7,8,9,10,11,12\n")
     refused("no columns such as hip_x", str(tmp_path / "a.csv"))
-    x = read(str(tmp_path / "a.csv"), columns=("s", "t", "u", "p", "q", "r")).takes[0].x
+    x = read(str(tmp_path / "a.csv"), columns=("s", "v", "u", "p", "q", "r")).takes[0].x
     assert x.tolist() == [[[4, 5, 6], [1, 2, 3]], [[10, 11, 12], [7, 8, 9]]]
     assert read(str(tmp_path / "a.csv"), columns=("p", "q", "r", "s")).takes[0].x.shape == (2, 2, 2)
     refused('no column "w"', str(tmp_path / "a.csv"), columns=("w",))
-    refused("5 columns listed", str(tmp_path / "a.csv"), columns=tuple("pqrst"))
+    refused("5 columns listed", str(tmp_path / "a.csv"), columns=tuple("pqrsv"))
+
+
+def test_times_in_milliseconds_are_no_seconds(tmp_path: Path) -> None:
+    rows = [{"timestamp": round(k * 33.333), "a_x": k, "a_y": 1} for k in range(5)]
+    (tmp_path / "a.csv").write_text("\n".join(["timestamp,a_x,a_y", *(f"{r['timestamp']},0,1" for r in rows)]))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "b.csv").write_text("dt,a_x,a_y\n33.3,0,1\n33.3,0,2\n")
+    np.savez(tmp_path / "a.npz", x=body(5), dt=[33.3])
+    for name in ("a.csv", "a.json", "b.csv", "a.npz"):
+        refused("seconds from one frame to the next; are they milliseconds", str(tmp_path / name))
+    (tmp_path / "c.csv").write_text("time,a_x,a_y\n0,0,1\n1,0,2\n")
+    assert read(str(tmp_path / "c.csv")).takes[0].fps == 1
 
 
 def test_decimal_commas(tmp_path: Path) -> None:

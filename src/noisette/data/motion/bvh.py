@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from noisette.data.motion.geometry import rotation
 from noisette.data.motion.skeleton import Skeleton, pairs_by_name
-from noisette.data.motion.takes import Recording, as_take
+from noisette.data.motion.takes import FASTEST, SLOWEST, Recording, as_take
 from noisette.errors import UserError
 
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
@@ -128,8 +128,10 @@ def parse(text: str, where: str = "bvh") -> tuple[list[Joint], NDArray[np.float6
     words.expect("FRAME")
     words.expect("TIME:")
     seconds = words.number("the frame time")
-    if not 1e-5 < seconds < 1e3:
+    if not seconds * FASTEST >= 1:
         raise words.wrong(f"a frame time of {seconds:g} seconds")
+    if seconds * SLOWEST > 1:
+        raise words.wrong(f"a frame time of {seconds:g} seconds; is it in milliseconds? divide it by 1000")
     width = sum(len(j.channels) for j in joints)
     rest = words.words[words.at :]
     if not width or not rest:

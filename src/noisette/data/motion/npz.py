@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
 from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import BESIDE, Recording, Take, as_take, describe
+from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take, describe, per_second
 from noisette.errors import UserError
 
 CLIP_KEYS = ("x", "clips", "motion", "motions", "positions", "poses", "keypoints", "data", "arr_0")
@@ -175,7 +175,9 @@ def _rate(arrays: dict[str, NDArray[Any]], n: int, path: Path) -> list[float | N
         raise UserError(f"{path}: {len(given)} rates for {n} takes")
     if not (np.isfinite(given) & (given > 0)).all():
         raise UserError(f"{path}: frames a second and seconds a frame must be above 0")
-    rates = given if values is not None else 1 / given
+    rates = given if values is not None else [per_second(float(s), f"{path}: dt") for s in given]
+    if np.max(rates) > FASTEST:
+        raise UserError(f"{path}: {np.max(rates):g} frames a second, more than {FASTEST}")
     return [float(f"{r:.4g}") for r in np.broadcast_to(rates, n)]
 
 

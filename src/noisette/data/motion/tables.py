@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
 from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take
+from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take, per_second
 from noisette.errors import UserError, nearest
 
 _COORDINATE = re.compile(r"^(.+?)([\s._:\-]*\(?)([xyz])\)?$", re.IGNORECASE)
@@ -153,11 +153,11 @@ def _rate(fps: float | None, dt: float | None, times: Sequence[float], where: st
             rate = value if key == "fps" else 1 / value if value else 0.0
             if not 0 < rate <= FASTEST:
                 raise UserError(f'{where}: "{key}" must be above 0, and at most {FASTEST} frames a second: {value:g}')
-            return float(value) if key == "fps" else float(f"{rate:.4g}")
+            return float(value) if key == "fps" else per_second(value, where)
     at = np.array(times, dtype=np.float64)
     at = at[np.abs(at) < 1e300]
     middle = float(np.median(np.diff(at))) if len(at) > 1 else 0.0
-    return float(f"{1 / middle:.4g}") if middle * FASTEST >= 1 else None
+    return per_second(middle, where) if middle * FASTEST >= 1 else None
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,10 @@ BESIDE = {
 FASTEST = 10_000
 """Frames a second above which a rate is a mistake."""
 
+SLOWEST = 1.0
+"""Frames a second below which times are a mistake: most likely they are milliseconds, which would make a minute of a
+take of two seconds, nearly all of it made up between the frames."""
+
 
 @dataclass(frozen=True, eq=False)
 class Take:
@@ -75,6 +79,17 @@ def as_take(x: Any, name: str, **facts: Any) -> Take:
         out = np.ascontiguousarray(x, dtype=np.float32)
     whole = np.isfinite(out)
     return Take(out if whole.all() else np.where(whole, out, np.float32(np.nan)), name, **facts)
+
+
+def per_second(seconds: float, where: str) -> float:
+    """Frames a second, of the seconds from one frame to the next; to four digits, as times are stored with few.
+
+    Raises UserError where they are so many that they are no seconds."""
+    if seconds * SLOWEST > 1:
+        raise UserError(
+            f"{where}: {seconds:g} seconds from one frame to the next; are they milliseconds? divide the times by 1000"
+        )
+    return float(f"{1 / seconds:.4g}")
 
 
 def describe(x: NDArray[Any]) -> str:
