@@ -60,13 +60,28 @@ def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("n,p,q,r,s,v,u\n0,1,2,3,4,5,6\n1,7,8,9,10,11,12\n")
+    (tmp_path / "a.csv").write_text("n,p,q,r,s,v,u,w\n0,1,2,3,4,5,6,0\n1,7,8,9,10,11,12,0\n")
     refused("no columns such as hip_x", str(tmp_path / "a.csv"))
-    x = read(str(tmp_path / "a.csv"), columns=("s", "v", "u", "p", "q", "r")).takes[0].x
-    assert x.tolist() == [[[4, 5, 6], [1, 2, 3]], [[10, 11, 12], [7, 8, 9]]]
+    x = read(str(tmp_path / "a.csv"), columns=("s", "v", "u")).takes[0].x
+    assert x.tolist() == [[[4, 5, 6]], [[10, 11, 12]]]
     assert read(str(tmp_path / "a.csv"), columns=("p", "q", "r", "s")).takes[0].x.shape == (2, 2, 2)
-    refused('no column "w"', str(tmp_path / "a.csv"), columns=("w",))
+    refused('no column "z"', str(tmp_path / "a.csv"), columns=("z",))
     refused("5 columns listed", str(tmp_path / "a.csv"), columns=tuple("pqrsv"))
+    refused(
+        "6 columns .* 3 joints of 2 .* 2 of 3; names such as hip_x", str(tmp_path / "a.csv"), columns=tuple("pqrsvu")
+    )
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_listed_columns_whose_names_begin_with_their_axis(tmp_path: Path, dims: int) -> None:
+    """Six columns are two joints or three: the names say which."""
+    joints = NAMES[: 6 // dims]
+    columns = [f"{axis}_{joint}" for axis in "XYZ"[:dims] for joint in joints]
+    (tmp_path / "a.csv").write_text(",".join(["n", *columns]) + "\n0,1,2,3,4,5,6\n")
+    found = read(str(tmp_path / "a.csv"), columns=columns)
+    assert found.skeleton is not None and found.skeleton.names == joints
+    assert found.takes[0].x[0].tolist() == np.arange(1, 7).reshape(dims, -1).T.tolist()
+    refused('"hips" has y', str(tmp_path / "a.csv"), columns=columns[1:])
 
 
 def test_times_in_milliseconds_are_no_seconds(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take
 from noisette.errors import UserError, nearest
 
 _COORDINATE = re.compile(r"^(.+?)([\s._:\-]*\(?)([xyz])\)?$", re.IGNORECASE)
+_LEADING = re.compile(r"^([xyz])[\s._:\-]+(.+)$", re.IGNORECASE)  # x_hip: of columns that are listed alone
 _TEXTS, _NUMBERS = ("name", "label", "subject"), ("fps", "dt", "time")  # of BESIDE
 _EMPTY = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 
@@ -26,7 +27,7 @@ _EMPTY = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
     """Takes of a table: commas, semicolons or tabs; the rows are cut into takes by what stands beside them, see _cut.
 
-    columns  the coordinate columns joint by joint (`hip_x`, `hip_y`, `knee_x`, ...); () finds them by their endings
+    columns  the coordinate columns, by endings or beginnings (`x_hip`), else joint by joint; () finds them by their endings
     An empty cell or NaN is a joint that was not seen. Raises UserError, with the line, where it is not such a table.
     """
     try:
@@ -106,10 +107,14 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
             if columns or between or (axis.isupper() and not joint.isupper()):
                 meant.add(joint)
     if columns and sum(map(len, found.values())) != len(columns):
-        dims = 3 if len(columns) % 3 == 0 else 2
-        if len(columns) % dims:
-            raise UserError(f"{where}: {len(columns)} columns listed, which is not 2 or 3 a joint")
-        return numbered(len(columns) // dims), dims, [list(header).index(c) for c in columns]
+        leading = [_LEADING.match(c) for c in columns]
+        if not all(leading):
+            return _by_count(header, columns, where)
+        found, meant = {}, set()
+        for match in filter(None, leading):
+            axis, joint = match.groups()
+            found.setdefault(joint, {})[axis.lower()] = list(header).index(match.string)
+            meant.add(joint)
     joints = {j: axes for j, axes in found.items() if len(axes) >= 2 or j in meant}
     if not joints:
         raise UserError(
@@ -124,6 +129,20 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
             "it (`columns` lists those that are meant)"
         )
     return list(joints), len(axes[0]), [joints[j][a] for j in joints for a in axes[0]]
+
+
+def _by_count(header: Sequence[str], columns: Sequence[str], where: str) -> tuple[list[str], int, list[int]]:
+    """The same of columns that are listed joint by joint, whose names do not tell axes: by how many there are."""
+    many = len(columns)
+    if many % 6 == 0:
+        raise UserError(
+            f"{where}: the {many} columns listed may be {many // 2} joints of 2 coordinates or {many // 3} of 3; names "
+            "such as hip_x or x_hip, for all of them, say which"
+        )
+    dims = 3 if many % 3 == 0 else 2
+    if many % dims:
+        raise UserError(f"{where}: {many} columns listed, which is not 2 or 3 a joint")
+    return numbered(many // dims), dims, [list(header).index(c) for c in columns]
 
 
 def _cut(x: NDArray[np.float64], cells: _Cells, name: str, facts: dict[str, Any], where: str) -> list[Take]:
