@@ -27,7 +27,7 @@ _EMPTY = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
     """Takes of a table: commas, semicolons or tabs; the rows are cut into takes by what stands beside them, see _cut.
 
-    columns  the coordinate columns, by endings or beginnings (`x_hip`), else joint by joint; () finds them by their endings
+    columns  the coordinate columns: named like hip_x or x_hip, or joint by joint; () finds those named like hip_x
     An empty cell or NaN is a joint that was not seen. Raises UserError, with the line, where it is not such a table.
     """
     try:
