@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from motion_made import SKELETON, body
 
-from noisette.data.motion import bvh, read, write
+from noisette.data.motion import MotionSpec, bvh, load, read, write
 from noisette.data.motion.geometry import euler, fit_rotation, rotation
 from noisette.data.motion.skeleton import Skeleton
 from noisette.errors import UserError
@@ -202,3 +202,13 @@ def test_a_joint_named_twice_gets_a_number(tmp_path: Path) -> None:
     (tmp_path / "a.bvh").write_text(ARM.replace("JOINT Hand", "JOINT Pelvis"))
     skeleton = read(str(tmp_path / "a.bvh")).skeleton
     assert isinstance(skeleton, Skeleton) and skeleton.names[2] == "Pelvis_2"
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [("0.033333", 30), ("0.0083333", 120), ("0.033367", 30)])
+def test_a_frame_time_with_few_digits_is_not_resampled(tmp_path: Path, seconds: str, rate: int) -> None:
+    (path,) = write(tmp_path / "a.bvh", [body(24)], SKELETON)
+    path.write_text(path.read_text().replace("0.03333333", seconds))
+    (take,) = read(str(path)).takes
+    data = load(MotionSpec(str(path), frames=24, centre="world", held_out=0))
+    assert data.fps == rate and data.info["short"] == {"held": 0, "dropped": 0}
+    np.testing.assert_array_equal(data.x[0], take.x)

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from noisette.data.motion import infer
 from noisette.data.motion.clean import GAP, GAP_FRAMES, Cleaned, at_origin, clean
-from noisette.data.motion.clips import Clips, Placing, across, fit_normaliser, ground, resample, sense, starts
+from noisette.data.motion.clips import (
+    SAME_RATE,
+    Clips,
+    Placing,
+    across,
+    fit_normaliser,
+    ground,
+    resample,
+    sense,
+    starts,
+)
 from noisette.data.motion.read import read
 from noisette.data.motion.skeleton import Skeleton
 from noisette.data.motion.spec import MotionData, MotionSpec
@@ -126,7 +136,7 @@ def _rate(takes: list[Take], spec: MotionSpec, notes: list[str]) -> float | None
         return spec.fps
     middle = float(np.median(rates))
     to = spec.fps or middle
-    to = round(to) if abs(to - round(to)) < 0.002 * to else to
+    to = round(to) if abs(to - round(to)) < SAME_RATE * to else to
     if max(rates) > 1.005 * min(rates) and spec.fps is None:
         notes.append(f"the takes have {min(rates):g} to {max(rates):g} frames a second: resampled to {to:g} (--fps)")
     if silent:
