@@ -293,7 +293,7 @@ def _from_file(run: Run, medium: Motion, source: str) -> tuple[NDArray[np.float3
     found = read(path, columns=run.config.motion.columns)
     order, own = _order(found, medium, path), found.skeleton.fps if found.skeleton else None
     takes = [replace(t, x=t.x[:, order], fps=t.fps or own) for t in found.takes]
-    chosen, origin = _take(found.takes, path, number), at_origin([t.x for t in takes])
+    chosen, origin = _take(found.takes, path, number), at_origin([t.x for t in takes], medium.skeleton.named_root)
     pieces = [clean(t.x, t.fps, origin).pieces for t in takes]
     take, rate = takes[chosen], takes[chosen].fps
     if not pieces[chosen]:
