@@ -112,6 +112,10 @@ def test_flat_frames_with_names(tmp_path: Path) -> None:
         ({"label": [0, 5], "classes": ["a", "b"]}, "do not fit 2 class names"),
         ({"fps": -1}, "above 0"),
         ({"fps": "fast"}, "must be numbers"),
+        ({"up": []}, "a.npz: `up` is empty"),
+        ({"unit": np.array([], str)}, "a.npz: `unit` is empty"),
+        ({"up": b"w"}, '"up" must be an axis .* not "w"'),
+        ({"parents": np.array([b"hips"] * 8)}, "joint's name or number"),
         ({"fps": 1e5}, "a.npz: 100000 frames a second, more than 10000"),
     ],
 )

@@ -197,8 +197,10 @@ def _skeleton(arrays: dict[str, NDArray[Any]], joints: int, path: Path) -> Skele
     elif edges is not None:
         content["edges"] = edges.tolist()
     content["pairs"] = arrays["pairs"].tolist() if "pairs" in arrays else [list(p) for p in pairs_by_name(listed)]
-    if "unit" in arrays:
-        content["unit"] = str(arrays["unit"].reshape(-1)[0])
-    if "up" in arrays:
-        content["up"] = arrays["up"].reshape(-1)[0].item()
+    for key in ("unit", "up"):
+        if key in arrays:
+            if not arrays[key].size:
+                raise UserError(f"{path}: `{key}` is empty")
+            value = arrays[key].reshape(-1)[0].item()
+            content[key] = value.decode("latin1") if isinstance(value, bytes) else value
     return Skeleton.from_json(content, str(path))
