@@ -139,6 +139,8 @@ def test_arrays_that_are_not_motion(tmp_path: Path) -> None:
     refused("Python objects", str(tmp_path / "c.npy"))
     np.save(tmp_path / "d.npy", np.zeros((5, 4, 4, 7)))
     refused("is not motion", str(tmp_path / "d.npy"))
+    np.save(tmp_path / "many.npy", np.zeros((2, 20_000, 3)))
+    refused("20000 joints; at most 10000", str(tmp_path / "many.npy"))
     np.save(tmp_path / "e.npy", np.zeros((0, 4, 3)))
     refused("no frame in it", str(tmp_path / "e.npy"))
     for name in ("f.npz", "f.npy"):
@@ -213,6 +215,17 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     ):
         np.save(tmp_path / f"{name}.npy", x)
         assert is_motion(str(tmp_path / f"{name}.npy")) == motion, name
+    for name, shape, dtype, motion in (
+        ("points", (30, 17, 2), np.int64, True), ("takes", (4, 30, 17, 2), np.uint16, True),
+        ("rgb", (4, 30, 17, 3), np.uint8, False), ("grey", (30, 17, 28), np.uint8, False),
+    ):  # fmt: skip
+        x = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+        np.save(tmp_path / f"{name}.npy", x)
+        np.savez(tmp_path / f"{name}.npz", x=x)
+        np.savez(tmp_path / f"{name}-beside.npz", images=np.zeros((4, 8, 8), np.uint8), landmarks=x)
+        assert is_motion(str(tmp_path / f"{name}.npy")) == is_motion(str(tmp_path / f"{name}.npz")) == motion, name
+        assert not is_motion(str(tmp_path / f"{name}-beside.npz")), name
+    assert read(str(tmp_path / "points.npy")).takes[0].x[0, :2].tolist() == [[0, 1], [2, 3]]
     np.savez(tmp_path / "each.npz", walk=body(4), run=body(5))  # one array a take, called as each likes
     assert is_motion(str(tmp_path / "each.npz"))
     assert is_motion("motion") and not is_motion("digits")

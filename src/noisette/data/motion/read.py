@@ -57,7 +57,9 @@ def is_motion(text: str) -> bool:
             held = [n.removesuffix(".npy") for n in file.namelist()]
             if any(k in held for k in _BESIDE_MOTION):
                 return True
-            asked = [k for k in CLIP_KEYS if k in held] or [k for k in held if k not in IMAGE_KEYS]
+            asked = [k for k in CLIP_KEYS if k in held]
+            if not asked and not any(k in IMAGE_KEYS for k in held):  # beside pictures points may be anything
+                asked = held
             for key in asked:
                 with file.open(f"{key}.npy") as array:
                     if _like_clips(array):
@@ -68,13 +70,18 @@ def is_motion(text: str) -> bool:
 
 
 def _like_clips(array: IO[bytes]) -> bool:
-    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0.
+    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0. Whole
+    numbers where the last axis is 2, as no picture is two pixels wide or has two colours.
 
     Of a .npy the head is read, and some hundred rows of floats that may be colour pictures.
     """
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = header[np.lib.format.read_magic(array)](array)
-    if dtype.kind != "f" or len(shape) not in (3, 4) or shape[-1] not in (2, 3):
+    if len(shape) not in (3, 4) or shape[-1] not in (2, 3):
+        return False
+    if dtype.kind in "iu":
+        return shape[-1] == 2
+    if dtype.kind != "f":
         return False
     if len(shape) == 3 or shape[-1] == 2:
         return True

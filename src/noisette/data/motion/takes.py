@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from noisette.data.motion.skeleton import Skeleton
+from noisette.data.motion.skeleton import MOST, Skeleton
 from noisette.errors import UserError
 
 BESIDE = {
@@ -75,6 +75,8 @@ def as_take(x: Any, name: str, **facts: Any) -> Take:
         raise UserError(f"{name}: {describe(x)} is not motion, which is (frames, joints, 2 or 3) numbers")
     if not len(x):
         raise UserError(f"{name}: no frame in it")
+    if x.shape[1] > MOST:
+        raise UserError(f"{name}: {x.shape[1]} joints; at most {MOST} are understood")
     with np.errstate(invalid="ignore", over="ignore"):
         out = np.ascontiguousarray(x, dtype=np.float32)
     whole = np.isfinite(out)
