@@ -99,6 +99,17 @@ def test_position_channels_stand_in_for_the_offset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"), [("HIERARCHY", "\ufeffHIERARCHY"), ("Frames: 4", "Frames:4"), ("Frame Time: 0", "Frame Time :0")]
+)
+def test_what_other_programs_write_otherwise(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "a.bvh").write_text(ARM)
+    (tmp_path / "b.bvh").write_text(ARM.replace(old, new, 1), encoding="utf-8")
+    a, b = (read(str(tmp_path / name)).takes[0] for name in ("a.bvh", "b.bvh"))
+    np.testing.assert_array_equal(a.x, b.x)
+    assert b.fps == 25
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("HIERARCHY", "HIER", "line 1: HIERARCHY should stand"),

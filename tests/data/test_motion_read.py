@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def test_class_names_and_a_rate_for_each(tmp_path: Path) -> None:
     assert [(t.label, t.fps) for t in read(path).takes] == [("run", 30), ("walk", 60)]
     path = npz(tmp_path / "b.npz", [9, 5], skeleton=False, dt=np.float32([0.016666, 1 / 30]))
     assert [t.fps for t in read(path).takes] == [60, 30]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_class_names_of_whole_numbers_of_any_type(tmp_path: Path, kind: Any) -> None:
+    path = npz(tmp_path / "a.npz", [9, 5], label=np.array([1, 0], kind), classes=["walk", "run"])
+    assert [t.label for t in read(path).takes] == ["run", "walk"]
 
 
 def test_edges_without_an_order(tmp_path: Path) -> None:
@@ -298,6 +305,17 @@ def test_written_files_read_back_bit_for_bit(tmp_path: Path, suffix: str, dims: 
     assert found.skeleton is not None and found.skeleton.names == NAMES and found.skeleton.pairs == PAIRS
     if suffix != ".csv":
         assert found.skeleton.parents == PARENTS and found.skeleton.unit == "m" and found.stated >= {"unit", "up"}
+
+
+@pytest.mark.parametrize(("up", "down"), [(2, False), (1, True), (0, False)])
+def test_a_table_says_which_axis_is_vertical_where_it_is_not_y(tmp_path: Path, up: int, down: bool) -> None:
+    write(tmp_path / "a.csv", [body(5)], replace(SKELETON, up=up, down=down))
+    found = read(str(tmp_path / "a.csv"))
+    same(found, [body(5)])
+    assert found.skeleton is not None and (found.skeleton.up, found.skeleton.down) == (up, down)
+    assert found.stated == {"up"}
+    (tmp_path / "b.csv").write_text("up,a_x,a_y\n0,1,2\n1,3,4\n")  # whatever that is
+    assert read(str(tmp_path / "b.csv")).stated == frozenset()
 
 
 def test_writing_npy_and_what_cannot_be_written(tmp_path: Path) -> None:

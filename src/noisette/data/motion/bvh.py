@@ -11,6 +11,7 @@ and are not added to it, is how the programs that write them for every joint mea
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,10 @@ from noisette.data.motion.takes import FASTEST, SLOWEST, Recording, as_take
 from noisette.errors import UserError
 
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
+
+_COLON = re.compile(
+    r"^([ \t]*(?:frames|frame[ \t]+time))[ \t]*:", re.IGNORECASE | re.MULTILINE
+)  # "Frames:2", "Frames : 2"
 
 
 @dataclass
@@ -42,7 +47,7 @@ def read_bvh(path: Path) -> Recording:
     Raises UserError, with the line, where the file does not follow the format.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     joints, table, seconds = parse(text, str(path))
@@ -114,7 +119,7 @@ def parse(text: str, where: str = "bvh") -> tuple[list[Joint], NDArray[np.float6
 
     Raises UserError with the line of the first thing that is not BVH.
     """
-    words = _Words(text, where)
+    words = _Words(_COLON.sub(r"\1: ", text), where)
     words.expect("HIERARCHY")
     joints: list[Joint] = []
     while words.peek().upper() == "ROOT":

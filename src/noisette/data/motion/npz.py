@@ -140,6 +140,8 @@ def _told(takes: list[Take], arrays: dict[str, NDArray[Any]], path: Path) -> lis
     labels, subjects = (_texts(arrays, k, n, path) for k in (LABEL_KEYS, SUBJECT_KEYS))
     names = _texts(arrays, BESIDE["name"], n, path)
     given = _first(arrays, LABEL_KEYS)
+    if given is not None and given.dtype.kind == "f" and (given == np.rint(given)).all():
+        given = given.astype(np.int64)
     if classes is not None and given is not None and given.dtype.kind in "iu":
         if given.size and not 0 <= int(given.min()) <= int(given.max()) < len(classes):
             raise UserError(f"{path}: labels from {given.min()} to {given.max()} do not fit {len(classes)} class names")

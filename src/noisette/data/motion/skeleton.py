@@ -125,6 +125,11 @@ class Skeleton:
         return np.array(self.edges, np.int64).reshape(-1, 2)
 
     @property
+    def vertical(self) -> str:
+        """The vertical axis as files name it: "y", or "-y" where it points down."""
+        return ("-" if self.down else "") + _AXES[self.up]
+
+    @property
     def left_right(self) -> NDArray[np.int64]:
         """(J,) int64: the joint that a mirror puts in each one's place."""
         order = np.arange(len(self), dtype=np.int64)
@@ -237,8 +242,7 @@ class Skeleton:
         elif self.links:
             out["edges"] = [[self.names[a], self.names[b]] for a, b in self.links]
         out["pairs"] = [[self.names[a], self.names[b]] for a, b in self.pairs]
-        out |= {"unit": self.unit, "fps": self.fps, "up": ("-" if self.down else "") + _AXES[self.up]}
-        return out
+        return out | {"unit": self.unit, "fps": self.fps, "up": self.vertical}
 
     @classmethod
     def from_json(cls, content: Any, where: str = "skeleton") -> Skeleton:
@@ -265,7 +269,7 @@ class Skeleton:
             parents = tuple(_index(p, names, "parent", root=True) for p in parents)
             links = () if parents else _pairs(edges, names, "edge")
             pairs = _pairs(content.get("pairs"), names, "pair") if "pairs" in content else pairs_by_name(names)
-            up, down = _axis(content.get("up", 1))
+            up, down = axis(content.get("up", 1))
             fps = content.get("fps")
             if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float)):
                 raise UserError(f'"fps" must be a number, not {_shown(fps)}')
@@ -358,7 +362,7 @@ def _pairs(value: Any, names: Sequence[str], what: str) -> tuple[tuple[int, int]
     return tuple((_index(a, names, what), _index(b, names, what)) for a, b in value)
 
 
-def _axis(value: Any) -> tuple[int, bool]:
+def axis(value: Any) -> tuple[int, bool]:
     """(axis, whether it points down) of "y", "-y", "+z" or 1."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?[xyz]", value.strip().lower()):
         text = value.strip().lower()

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
-from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
+from noisette.data.motion.skeleton import Skeleton, axis, numbered, pairs_by_name
 from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take, per_second
 from noisette.errors import UserError, nearest
 
@@ -71,7 +72,19 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
             cells[kind] = [row[k].strip() or None for _, row in body]
         else:
             cells[kind] = [number(row[k], n, header[k]) for n, row in body]
-    return Recording(_cut(x, cells, path.stem, {}, str(path)), _named(names))
+    skeleton, stated = _named(names), frozenset[str]()
+    said = {row[k].strip() for k, name in enumerate(header) if name.lower() == "up" for _, row in body}
+    if len(said) == 1 and (text := said.pop().lower()) in (
+        "x",
+        "y",
+        "z",
+        "-x",
+        "-y",
+        "-z",
+    ):  # other columns may be called so
+        up, down = axis(text)
+        skeleton, stated = replace(skeleton, up=up, down=down), frozenset({"up"})
+    return Recording(_cut(x, cells, path.stem, {}, str(path)), skeleton, stated)
 
 
 _Cells = dict[str, list[Any]]
@@ -102,9 +115,9 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     for name in columns or header:
         match = _COORDINATE.match(name)
         if match:
-            joint, between, axis = match.groups()
-            found.setdefault(joint, {})[axis.lower()] = list(header).index(name)
-            if columns or between or (axis.isupper() and not joint.isupper()):
+            joint, between, letter = match.groups()
+            found.setdefault(joint, {})[letter.lower()] = list(header).index(name)
+            if columns or between or (letter.isupper() and not joint.isupper()):
                 meant.add(joint)
     if columns and sum(map(len, found.values())) != len(columns):
         leading = [_LEADING.match(c) for c in columns]
@@ -112,8 +125,8 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
             return _by_count(header, columns, where)
         found, meant = {}, set()
         for match in filter(None, leading):
-            axis, joint = match.groups()
-            found.setdefault(joint, {})[axis.lower()] = list(header).index(match.string)
+            letter, joint = match.groups()
+            found.setdefault(joint, {})[letter.lower()] = list(header).index(match.string)
             meant.add(joint)
     joints = {j: axes for j, axes in found.items() if len(axes) >= 2 or j in meant}
     if not joints:
