@@ -179,6 +179,8 @@ def test_samples_in_every_format(moving: Run, tmp_path: Path, monkeypatch: pytes
             assert found.skeleton is not None
             order = [found.skeleton.names.index(joint) for joint in NAMES]
             assert abs(found.takes[0].x[:, order] - expected[k]).max() < 1e-4, path
+    found = read("single")  # with its skeleton.json
+    assert abs(np.array([t.x for t in found.takes]) - expected).max() < 1e-4 and found.stated >= {"unit", "up"}
     for suffix in ("gif", "webp", "png"):
         run("sample", moving.path, *FEW, "--out", f"clips.{suffix}")
         with Image.open(f"clips.{suffix}") as image:

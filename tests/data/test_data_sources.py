@@ -294,7 +294,7 @@ def test_class_names_in_an_npz(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x": np.zeros((30, 20, 3))}, "is not images"),
+        ({"x": np.zeros((30, 20, 3))}, "is not images.*--data.medium motion"),
         ({"x": np.zeros((30, 20, 3)), "length": np.ones(3)}, "motion"),
         ({"x": np.full((3, 8, 8), np.nan)}, "finite"),
         ({"x": np.full((3, 8, 8), 1000.0)}, "values from 1000"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from motion_made import SKELETON, body
 
-from noisette.data.motion import bvh, read, write
+from noisette.data.motion import MotionSpec, bvh, load, read, write
 from noisette.data.motion.geometry import euler, fit_rotation, rotation
 from noisette.data.motion.skeleton import Skeleton
 from noisette.errors import UserError
@@ -99,6 +99,17 @@ def test_position_channels_stand_in_for_the_offset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "new"), [("HIERARCHY", "\ufeffHIERARCHY"), ("Frames: 4", "Frames:4"), ("Frame Time: 0", "Frame Time :0")]
+)
+def test_what_other_programs_write_otherwise(tmp_path: Path, old: str, new: str) -> None:
+    (tmp_path / "a.bvh").write_text(ARM)
+    (tmp_path / "b.bvh").write_text(ARM.replace(old, new, 1), encoding="utf-8")
+    a, b = (read(str(tmp_path / name)).takes[0] for name in ("a.bvh", "b.bvh"))
+    np.testing.assert_array_equal(a.x, b.x)
+    assert b.fps == 25
+
+
+@pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("HIERARCHY", "HIER", "line 1: HIERARCHY should stand"),
@@ -106,6 +117,7 @@ def test_position_channels_stand_in_for_the_offset(tmp_path: Path) -> None:
         ("CHANNELS 3 Yrotation", "CHANNELS 3 Wrotation", '"Wrotation" is no channel'),
         ("Frames: 4", "Frames: 5", "48 numbers under MOTION, but 5 frames of 12"),
         ("Frame Time: 0.04", "Frame Time: 0", "frame time of 0"),
+        ("Frame Time: 0.04", "Frame Time: 40", "line 23: a frame time of 40 seconds; is it in milliseconds"),
         ("1 2 3   90", "1 2 3   9O", 'line 25: a channel is "9O"'),
         (ARM[ARM.index("MOTION") :], "", "the file ends where MOTION"),
         (ARM[ARM.index("0 0 0   0 0 0    0") :], "", "no frame in it"),
@@ -201,3 +213,13 @@ def test_a_joint_named_twice_gets_a_number(tmp_path: Path) -> None:
     (tmp_path / "a.bvh").write_text(ARM.replace("JOINT Hand", "JOINT Pelvis"))
     skeleton = read(str(tmp_path / "a.bvh")).skeleton
     assert isinstance(skeleton, Skeleton) and skeleton.names[2] == "Pelvis_2"
+
+
+@pytest.mark.parametrize(("seconds", "rate"), [("0.033333", 30), ("0.0083333", 120), ("0.033367", 30)])
+def test_a_frame_time_with_few_digits_is_not_resampled(tmp_path: Path, seconds: str, rate: int) -> None:
+    (path,) = write(tmp_path / "a.bvh", [body(24)], SKELETON)
+    path.write_text(path.read_text().replace("0.03333333", seconds))
+    (take,) = read(str(path)).takes
+    data = load(MotionSpec(str(path), frames=24, centre="world", held_out=0))
+    assert data.fps == rate and data.info["short"] == {"held": 0, "dropped": 0}
+    np.testing.assert_array_equal(data.x[0], take.x)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motion_made import body
+from motion_made import NAMES, body, takes
 
-from noisette.data.motion.clean import at_origin, clean, runs
+from noisette.data.motion import MotionSpec, load
+from noisette.data.motion.clean import Origin, at_origin, clean, runs
 
-NONE = np.zeros(8, bool)
+NONE = Origin()
 
 
 def test_whole_takes_are_left_alone() -> None:
@@ -76,11 +79,45 @@ def test_empty_frames() -> None:
 def test_a_joint_at_the_origin_is_not_missing() -> None:
     centred = [x - x[:, :1] for x in (body(30), body(30, 1))]
     origin = at_origin(centred)
-    assert origin.tolist() == [True] + [False] * 7
+    assert origin == Origin(0, always=True) == at_origin(centred, root=0)
     assert clean(centred[0], 30, origin).missing == 0
     centred[1][4] = 0  # a frame in which nothing was seen
-    assert at_origin(centred)[0] and clean(centred[1], 30, origin).empty == 1
-    assert not at_origin([body(30)]).any()
+    assert at_origin(centred) == origin and clean(centred[1], 30, origin).empty == 1
+    assert at_origin([body(30)]) == Origin()
+
+
+def test_data_are_centred_on_one_joint_and_on_the_root_where_it_is_named() -> None:
+    x = [v - v[:, :1] for v in (body(30), body(30, 1))]
+    for v in x:
+        v[:, [3, 5]] = 0  # never seen
+    assert at_origin(x) == at_origin(x, root=0) == Origin(0, always=True)
+    assert clean(x[0], 30, at_origin(x)).pieces == []
+    assert at_origin(x, root=2) == Origin()
+
+
+def test_takes_that_begin_with_their_root_at_the_origin() -> None:
+    x = [v - v[0, 0] for v in (body(30, k) for k in range(4))]
+    origin = at_origin(x)
+    assert origin == at_origin(x, root=0) == Origin(0, always=False)
+    assert clean(x[0], 30, origin).missing == 0
+    x[0][7, 0] = 0  # it is not seen in another frame
+    assert clean(x[0], 30, origin).filled == 1
+    assert at_origin(x, root=1) == Origin()
+    assert at_origin([*x, body(30, 5)]) == Origin()  # not in nearly all
+    for v in x:
+        v[0, 3] = 0
+    assert at_origin(x) == Origin() and at_origin(x, root=0) == origin  # two of them: which is it?
+    for v in x:
+        v[0] = 0
+    assert at_origin(x) == Origin()  # nothing was seen
+
+
+def test_takes_that_begin_at_the_origin_lose_no_frame(tmp_path: Path) -> None:
+    x = [v - v[0, 0] for v in takes([16] * 4)]
+    np.savez(tmp_path / "a.npz", x=np.stack(x), names=NAMES, fps=30)
+    data = load(MotionSpec(str(tmp_path / "a.npz"), frames=16, held_out=0, centre="world"))
+    np.testing.assert_array_equal(data.x[:], x)
+    assert data.info["cleaning"]["missing"] == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -91,7 +128,7 @@ def test_nothing_missing_is_left_and_nothing_seen_is_changed(seed: int, share: f
     gone = rng.random((40, 5)) < share
     dirty = x.copy()
     dirty[gone] = np.nan if seed % 2 else 0
-    done = clean(dirty, 30, np.zeros(5, bool))
+    done = clean(dirty, 30, NONE)
     assert done.missing == gone.sum() and sum(map(len, done.pieces)) == 40 - done.dropped
     assert all(np.isfinite(p).all() and p.all() for p in done.pieces)
     seen = {row.tobytes() for row in x[~gone]}

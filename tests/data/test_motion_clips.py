@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from motion_made import SKELETON, body
 
 from noisette.data.motion.clips import (
+    SAME_RATE,
     Clips,
     Placing,
     denormalise,
@@ -83,6 +84,9 @@ def test_resampling_keeps_the_duration(n: int, fps: float, to: float) -> None:
     t = np.arange(n, dtype=np.float32)
     x = np.broadcast_to((t / np.float32(fps))[:, None, None], (n, 2, 3)).copy()  # every value is its time in seconds
     y = resample(x, fps, to)
+    if abs(fps / to - 1) < SAME_RATE:
+        assert y is x
+        return
     assert (len(y) - 1) / to <= (n - 1) / fps + 1e-5 and len(y) / to > (n - 1) / fps - 1e-5
     np.testing.assert_allclose(y[:, 0, 0], np.arange(len(y)) / to, atol=1e-4)
 

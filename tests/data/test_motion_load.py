@@ -274,11 +274,12 @@ def test_takes_without_a_frame(tmp_path: Path, value: float) -> None:
     refused(r"no usable frame in its 1 take \(all frames are empty\)", source=str(tmp_path / "b.npy"), frames=16)
 
 
-def test_a_joint_that_is_never_seen(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("value", "how"), [(np.nan, r"\)"), (0.0, ": it is 0 in every frame")])
+def test_a_joint_that_is_never_seen(tmp_path: Path, value: float, how: str) -> None:
     x = body(30)
-    x[:, 5] = np.nan
+    x[:, 5] = value
     np.savez(tmp_path / "a.npz", x=x, names=NAMES)
-    refused('joint "r_knee" is never seen', source=str(tmp_path / "a.npz"), frames=16)
+    refused(f'joint "r_knee" is never seen{how}', source=str(tmp_path / "a.npz"), frames=16)
 
 
 def test_a_joint_that_is_often_missing_does_not_hide_the_skeleton(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ def test_class_names_and_a_rate_for_each(tmp_path: Path) -> None:
     assert [(t.label, t.fps) for t in read(path).takes] == [("run", 30), ("walk", 60)]
     path = npz(tmp_path / "b.npz", [9, 5], skeleton=False, dt=np.float32([0.016666, 1 / 30]))
     assert [t.fps for t in read(path).takes] == [60, 30]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float32])
+def test_class_names_of_whole_numbers_of_any_type(tmp_path: Path, kind: Any) -> None:
+    path = npz(tmp_path / "a.npz", [9, 5], label=np.array([1, 0], kind), classes=["walk", "run"])
+    assert [t.label for t in read(path).takes] == ["run", "walk"]
 
 
 def test_edges_without_an_order(tmp_path: Path) -> None:
@@ -112,6 +119,11 @@ def test_flat_frames_with_names(tmp_path: Path) -> None:
         ({"label": [0, 5], "classes": ["a", "b"]}, "do not fit 2 class names"),
         ({"fps": -1}, "above 0"),
         ({"fps": "fast"}, "must be numbers"),
+        ({"up": []}, "a.npz: `up` is empty"),
+        ({"unit": np.array([], str)}, "a.npz: `unit` is empty"),
+        ({"up": b"w"}, '"up" must be an axis .* not "w"'),
+        ({"parents": np.array([b"hips"] * 8)}, "joint's name or number"),
+        ({"fps": 1e5}, "a.npz: 100000 frames a second, more than 10000"),
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, beside: dict[str, Any], words: str) -> None:
@@ -134,6 +146,8 @@ def test_arrays_that_are_not_motion(tmp_path: Path) -> None:
     refused("Python objects", str(tmp_path / "c.npy"))
     np.save(tmp_path / "d.npy", np.zeros((5, 4, 4, 7)))
     refused("is not motion", str(tmp_path / "d.npy"))
+    np.save(tmp_path / "many.npy", np.zeros((2, 20_000, 3)))
+    refused("20000 joints; at most 10000", str(tmp_path / "many.npy"))
     np.save(tmp_path / "e.npy", np.zeros((0, 4, 3)))
     refused("no frame in it", str(tmp_path / "e.npy"))
     for name in ("f.npz", "f.npy"):
@@ -208,6 +222,17 @@ def test_what_is_motion_and_what_is_not(tmp_path: Path) -> None:
     ):
         np.save(tmp_path / f"{name}.npy", x)
         assert is_motion(str(tmp_path / f"{name}.npy")) == motion, name
+    for name, shape, dtype, motion in (
+        ("points", (30, 17, 2), np.int64, True), ("takes", (4, 30, 17, 2), np.uint16, True),
+        ("rgb", (4, 30, 17, 3), np.uint8, False), ("grey", (30, 17, 28), np.uint8, False),
+    ):  # fmt: skip
+        x = np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+        np.save(tmp_path / f"{name}.npy", x)
+        np.savez(tmp_path / f"{name}.npz", x=x)
+        np.savez(tmp_path / f"{name}-beside.npz", images=np.zeros((4, 8, 8), np.uint8), landmarks=x)
+        assert is_motion(str(tmp_path / f"{name}.npy")) == is_motion(str(tmp_path / f"{name}.npz")) == motion, name
+        assert not is_motion(str(tmp_path / f"{name}-beside.npz")), name
+    assert read(str(tmp_path / "points.npy")).takes[0].x[0, :2].tolist() == [[0, 1], [2, 3]]
     np.savez(tmp_path / "each.npz", walk=body(4), run=body(5))  # one array a take, called as each likes
     assert is_motion(str(tmp_path / "each.npz"))
     assert is_motion("motion") and not is_motion("digits")
@@ -280,6 +305,17 @@ def test_written_files_read_back_bit_for_bit(tmp_path: Path, suffix: str, dims: 
     assert found.skeleton is not None and found.skeleton.names == NAMES and found.skeleton.pairs == PAIRS
     if suffix != ".csv":
         assert found.skeleton.parents == PARENTS and found.skeleton.unit == "m" and found.stated >= {"unit", "up"}
+
+
+@pytest.mark.parametrize(("up", "down"), [(2, False), (1, True), (0, False)])
+def test_a_table_says_which_axis_is_vertical_where_it_is_not_y(tmp_path: Path, up: int, down: bool) -> None:
+    write(tmp_path / "a.csv", [body(5)], replace(SKELETON, up=up, down=down))
+    found = read(str(tmp_path / "a.csv"))
+    same(found, [body(5)])
+    assert found.skeleton is not None and (found.skeleton.up, found.skeleton.down) == (up, down)
+    assert found.stated == {"up"}
+    (tmp_path / "b.csv").write_text("up,a_x,a_y\n0,1,2\n1,3,4\n")  # whatever that is
+    assert read(str(tmp_path / "b.csv")).stated == frozenset()
 
 
 def test_writing_npy_and_what_cannot_be_written(tmp_path: Path) -> None:

@@ -39,6 +39,20 @@ def test_clips_labels_and_times_in_a_table(tmp_path: Path) -> None:
     assert v.x[:, 0, 0].tolist() == [2, 3, 4] and np.isnan(v.x[:, 1, 1]).all()
 
 
+@pytest.mark.parametrize("kind", ["label", "person", "time"])
+def test_rows_without_a_clip_are_cut_where_something_else_changes(tmp_path: Path, kind: str) -> None:
+    values: list[Any] = [0, 0.02, 0.04, 0, 0.02] if kind == "time" else ["u", "u", "u", "v", "v"]
+    rows = [{kind: value, "a_x": k, "a_y": 1} for k, value in enumerate(values)]
+    (tmp_path / "a.csv").write_text("\n".join([f"{kind},a_x,a_y", *(f"{r[kind]},{r['a_x']},1" for r in rows)]))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    for name in ("a.csv", "a.json"):
+        u, v = read(str(tmp_path / name)).takes
+        assert u.x[:, 0, 0].tolist() == [0, 1, 2] and v.x[:, 0, 0].tolist() == [3, 4]
+        assert (u.name, v.name) == ("a #0", "a #1")
+        told = {"label": u.label, "person": u.subject, "time": u.fps}
+        assert told == {"label": None, "person": None, "time": None} | {kind: 50 if kind == "time" else "u"}
+
+
 def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("index,activity,BODY,a_x,a_y\n0,walk,9,1,2\n1,walk,9,3,4\n")
     found = read(str(tmp_path / "a.csv"))
@@ -46,13 +60,40 @@ def test_words_that_end_like_a_coordinate(tmp_path: Path) -> None:
 
 
 def test_columns_that_are_listed(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("n,p,q,r,s,t,u\n0,1,2,3,4,5,6\n1,7,8,9,10,11,12\n")
+    (tmp_path / "a.csv").write_text("n,p,q,r,s,v,u,w\n0,1,2,3,4,5,6,0\n1,7,8,9,10,11,12,0\n")
     refused("no columns such as hip_x", str(tmp_path / "a.csv"))
-    x = read(str(tmp_path / "a.csv"), columns=("s", "t", "u", "p", "q", "r")).takes[0].x
-    assert x.tolist() == [[[4, 5, 6], [1, 2, 3]], [[10, 11, 12], [7, 8, 9]]]
+    x = read(str(tmp_path / "a.csv"), columns=("s", "v", "u")).takes[0].x
+    assert x.tolist() == [[[4, 5, 6]], [[10, 11, 12]]]
     assert read(str(tmp_path / "a.csv"), columns=("p", "q", "r", "s")).takes[0].x.shape == (2, 2, 2)
-    refused('no column "w"', str(tmp_path / "a.csv"), columns=("w",))
-    refused("5 columns listed", str(tmp_path / "a.csv"), columns=tuple("pqrst"))
+    refused('no column "z"', str(tmp_path / "a.csv"), columns=("z",))
+    refused("5 columns listed", str(tmp_path / "a.csv"), columns=tuple("pqrsv"))
+    refused(
+        "6 columns .* 3 joints of 2 .* 2 of 3; names such as hip_x", str(tmp_path / "a.csv"), columns=tuple("pqrsvu")
+    )
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_listed_columns_whose_names_begin_with_their_axis(tmp_path: Path, dims: int) -> None:
+    """Six columns are two joints or three: the names say which."""
+    joints = NAMES[: 6 // dims]
+    columns = [f"{axis}_{joint}" for axis in "XYZ"[:dims] for joint in joints]
+    (tmp_path / "a.csv").write_text(",".join(["n", *columns]) + "\n0,1,2,3,4,5,6\n")
+    found = read(str(tmp_path / "a.csv"), columns=columns)
+    assert found.skeleton is not None and found.skeleton.names == joints
+    assert found.takes[0].x[0].tolist() == np.arange(1, 7).reshape(dims, -1).T.tolist()
+    refused('"hips" has y', str(tmp_path / "a.csv"), columns=columns[1:])
+
+
+def test_times_in_milliseconds_are_no_seconds(tmp_path: Path) -> None:
+    rows = [{"timestamp": round(k * 33.333), "a_x": k, "a_y": 1} for k in range(5)]
+    (tmp_path / "a.csv").write_text("\n".join(["timestamp,a_x,a_y", *(f"{r['timestamp']},0,1" for r in rows)]))
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    (tmp_path / "b.csv").write_text("dt,a_x,a_y\n33.3,0,1\n33.3,0,2\n")
+    np.savez(tmp_path / "a.npz", x=body(5), dt=[33.3])
+    for name in ("a.csv", "a.json", "b.csv", "a.npz"):
+        refused("seconds from one frame to the next; are they milliseconds", str(tmp_path / name))
+    (tmp_path / "c.csv").write_text("time,a_x,a_y\n0,0,1\n1,0,2\n")
+    assert read(str(tmp_path / "c.csv")).takes[0].fps == 1
 
 
 def test_decimal_commas(tmp_path: Path) -> None:

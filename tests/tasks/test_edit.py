@@ -186,6 +186,11 @@ def test_ranges_are_those_of_python(asked: str, found: list[int]) -> None:
     assert frames_of(asked, 10).tolist() == found
 
 
+def test_a_range_of_thousands_of_digits_is_none() -> None:
+    with pytest.raises(UserError, match="is no range"):
+        frames_of("9" * 5000 + ":2", 10)
+
+
 def test_what_cannot_be_edited_is_told_in_one_line(
     run: Run, trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

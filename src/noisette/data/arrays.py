@@ -24,6 +24,8 @@ CLASS_KEYS = ("classes", "class_names", "label_names", "categories")
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64] | None, tuple[str, ...]]
 """x (N, H, W, C) uint8; labels (N,) int64 into the class names, or None with ()."""
 
+_MOTION = " (key points of motion: --data.medium motion)"
+
 
 def read_npy(path: Path) -> Labelled:
     """One array, memory-mapped where it needs no conversion. Raises UserError when it is not one of images."""
@@ -66,12 +68,15 @@ def to_bytes(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
     Takes (N, H, W), (N, H, W, C) and (N, C, H, W) with C = 1, 3 or 4; uint8, bool, other integers in 0..255, and
     floats in [0, 1], [-1, 1] or [0, 255] (the range is read from the data). Raises UserError otherwise.
     """
+    hint = _MOTION if array.ndim in (3, 4) and array.shape[-1] in (2, 3) else ""
     if array.ndim == 4 and array.shape[3] not in (1, 3, 4) and array.shape[1] in (1, 3, 4):
         array = array.transpose(0, 2, 3, 1)
     if array.ndim == 3:
         array = array[..., None]
     if array.ndim != 4 or array.shape[3] not in (1, 3, 4) or min(array.shape[1:3]) < 5:
-        raise UserError(f"{what}: shape {array.shape} is not images; (N, H, W) or (N, H, W, C) is, with C 1, 3 or 4")
+        raise UserError(
+            f"{what}: shape {array.shape} is not images; (N, H, W) or (N, H, W, C) is, with C 1, 3 or 4{hint}"
+        )
     if len(array) == 0:
         raise UserError(f"{what}: no image in it")
     if array.dtype == np.uint8:
@@ -102,7 +107,8 @@ def _range(array: NDArray[Any], what: str) -> tuple[float, float]:
             return 127.5, 1.0
     if low >= -eps and high <= 255 + eps:
         return 1.0, 0.0
-    raise UserError(f"{what}: values from {low:g} to {high:g}; images are in 0..255, [0, 1] or [-1, 1]")
+    hint = _MOTION if array.shape[-1] == 3 else ""
+    raise UserError(f"{what}: values from {low:g} to {high:g}; images are in 0..255, [0, 1] or [-1, 1]{hint}")
 
 
 def to_labels(

@@ -24,7 +24,8 @@ from noisette.errors import UserError
 from noisette.experiment import build
 from noisette.experiment.runs import Run
 
-RANGE = re.compile(r"(-?\d+)?:(-?\d+)?")
+RANGE = re.compile(r"(-?\d{1,9})?:(-?\d{1,9})?")
+NUMBER = re.compile(r"\d{1,9}")
 HELD_OUT = "held-out"
 FEWEST, MOST = 4, 4096
 """Frames that a clip may be asked to have."""
@@ -229,7 +230,7 @@ def frames_of(asked: str, length: int) -> NDArray[np.int64]:
     for text in (part.strip() for part in asked.split(",")):
         match = RANGE.fullmatch(text)
         if match is None:
-            raise UserError(f'--keep-frames: "{text}" is no range: write FIRST:END, with commas between several')
+            raise UserError(f'--keep-frames: "{text[:30]}" is no range: write FIRST:END, with commas between several')
         first, end = 0 if match[1] is None else int(match[1]), length if match[2] is None else int(match[2])
         first, end = (at + length if at < 0 else at for at in (first, end))
         if not 0 <= first < end <= length:
@@ -278,8 +279,8 @@ def _held_out(run: Run, source: str) -> tuple[NDArray[np.float32], str | None]:
     many, text = len(data.held_out), source.partition(":")[2] or "0"
     if not many:
         raise UserError(f"{run.path}: no clip of its data was held out: give a file (--from FILE)")
-    if not text.isdecimal() or int(text) >= many:
-        raise UserError(f"{source}: the held-out clips of {run.path} are numbered 0 to {many - 1}")
+    if not NUMBER.fullmatch(text) or int(text) >= many:
+        raise UserError(f"{source[:60]}: the held-out clips of {run.path} are numbered 0 to {many - 1}")
     row = int(data.held_out[int(text)])
     x = data.x.placing(data.x.frames[data.x.start[row] : data.x.high[row]][None])[0]
     return x, None if data.labels is None else data.classes[data.labels[row]]
@@ -293,7 +294,7 @@ def _from_file(run: Run, medium: Motion, source: str) -> tuple[NDArray[np.float3
     found = read(path, columns=run.config.motion.columns)
     order, own = _order(found, medium, path), found.skeleton.fps if found.skeleton else None
     takes = [replace(t, x=t.x[:, order], fps=t.fps or own) for t in found.takes]
-    chosen, origin = _take(found.takes, path, number), at_origin([t.x for t in takes])
+    chosen, origin = _take(found.takes, path, number), at_origin([t.x for t in takes], medium.skeleton.named_root)
     pieces = [clean(t.x, t.fps, origin).pieces for t in takes]
     take, rate = takes[chosen], takes[chosen].fps
     if not pieces[chosen]:
@@ -349,6 +350,6 @@ def _take(takes: list[Take], source: str, asked: str) -> int:
         return 0
     if asked in names:
         return names.index(asked)
-    if asked.isdecimal() and int(asked) < len(takes):
+    if NUMBER.fullmatch(asked) and int(asked) < len(takes):
         return int(asked)
-    raise UserError(f'{source}: no take "{asked}" in it; they are numbered 0 to {len(takes) - 1}')
+    raise UserError(f'{source}: no take "{asked[:30]}" in it; they are numbered 0 to {len(takes) - 1}')

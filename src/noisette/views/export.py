@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -92,7 +93,7 @@ def save_samples(samples: Samples, path: str | Path, medium: Medium | None = Non
     holds x uint8 (N, H, W, C), seeds int64 (N,) and, where there are any, labels int64 (N,) and classes.
     Clips: a .gif or .webp in which they move, a .png of strips, or what noisette.data.motion.read reads back: .npz,
     .json, .csv, or .bvh, in which several clips are files NAME-0.bvh, NAME-1.bvh, ...: then their pattern is returned.
-    A folder holds single .bvh files.
+    A folder holds single .bvh files, and their skeleton.json.
 
     Args:
         medium: what the samples are; images where none is given.
@@ -131,7 +132,8 @@ def _save_clips(samples: Samples, path: Path, suffix: str, medium: Motion) -> Pa
 
     classes, skeleton = class_names(samples), medium.skeleton
     if suffix == FOLDER:
-        return _save_folder(samples, ((".bvh", bvh(x, skeleton).encode()) for x in samples.x), path)
+        beside = {"skeleton.json": json.dumps(skeleton.to_json(), indent=2).encode()}  # for what BVH has no room
+        return _save_folder(samples, ((".bvh", bvh(x, skeleton).encode()) for x in samples.x), path, beside)
     if suffix == ".png":
         return _write(path, png(picture(samples, medium)))
     if suffix in (".gif", ".webp"):
@@ -225,8 +227,11 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _save_folder(samples: Samples, files: Iterable[tuple[str, bytes]], path: Path) -> Path:
-    """One file (its suffix, its content) a sample, in a folder that appears when it is complete."""
+def _save_folder(
+    samples: Samples, files: Iterable[tuple[str, bytes]], path: Path, beside: Mapping[str, bytes] | None = None
+) -> Path:
+    """One file (its suffix, its content) a sample, and others beside them, in a folder that appears when it is
+    complete."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -234,6 +239,8 @@ def _save_folder(samples: Samples, files: Iterable[tuple[str, bytes]], path: Pat
         for k, ((suffix, content), seed) in enumerate(zip(files, samples.seeds, strict=True)):
             label = "" if samples.labels is None else f"-label{int(samples.labels[k])}"
             (temporary / f"{k:06d}-seed{seed}{label}{suffix}").write_bytes(content)
+        for name, content in (beside or {}).items():
+            (temporary / name).write_bytes(content)
         temporary.chmod(0o755)
         if path.is_dir():
             path.rmdir()  # empty, as check_suffix saw

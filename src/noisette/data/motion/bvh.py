@@ -11,6 +11,7 @@ and are not added to it, is how the programs that write them for every joint mea
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,10 +20,14 @@ from numpy.typing import NDArray
 
 from noisette.data.motion.geometry import rotation
 from noisette.data.motion.skeleton import Skeleton, pairs_by_name
-from noisette.data.motion.takes import Recording, as_take
+from noisette.data.motion.takes import FASTEST, SLOWEST, Recording, as_take
 from noisette.errors import UserError
 
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
+
+_COLON = re.compile(
+    r"^([ \t]*(?:frames|frame[ \t]+time))[ \t]*:", re.IGNORECASE | re.MULTILINE
+)  # "Frames:2", "Frames : 2"
 
 
 @dataclass
@@ -42,7 +47,7 @@ def read_bvh(path: Path) -> Recording:
     Raises UserError, with the line, where the file does not follow the format.
     """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     joints, table, seconds = parse(text, str(path))
@@ -114,7 +119,7 @@ def parse(text: str, where: str = "bvh") -> tuple[list[Joint], NDArray[np.float6
 
     Raises UserError with the line of the first thing that is not BVH.
     """
-    words = _Words(text, where)
+    words = _Words(_COLON.sub(r"\1: ", text), where)
     words.expect("HIERARCHY")
     joints: list[Joint] = []
     while words.peek().upper() == "ROOT":
@@ -128,8 +133,10 @@ def parse(text: str, where: str = "bvh") -> tuple[list[Joint], NDArray[np.float6
     words.expect("FRAME")
     words.expect("TIME:")
     seconds = words.number("the frame time")
-    if not 1e-5 < seconds < 1e3:
+    if not seconds * FASTEST >= 1:
         raise words.wrong(f"a frame time of {seconds:g} seconds")
+    if seconds * SLOWEST > 1:
+        raise words.wrong(f"a frame time of {seconds:g} seconds; is it in milliseconds? divide it by 1000")
     width = sum(len(j.channels) for j in joints)
     rest = words.words[words.at :]
     if not width or not rest:

@@ -16,6 +16,10 @@ FLOOR = 0.05
 GOLDEN = (5**0.5 - 1) / 2
 """A joint's scale is at least this share of the median joint's: one that hardly moves must not be blown up."""
 
+SAME_RATE = 0.002
+"""Share by which two rates may differ and be one: 0.033333 seconds a frame are 30 frames a second, and nobody sees the
+difference from 29.97. A take that is resampled for it would lose its last frame, and the rest its sharpness."""
+
 
 def interpolate(
     frames: NDArray[np.float32],
@@ -48,8 +52,9 @@ def interpolate(
 def resample(
     x: NDArray[np.float32], fps: float, to: float, kind: Literal["linear", "cubic"] = "cubic"
 ) -> NDArray[np.float32]:
-    """A take (F, J, D) of `fps` frames a second at `to` frames a second: from the first frame on, as far as it goes."""
-    if fps == to or len(x) < 2:
+    """A take (F, J, D) of `fps` frames a second at `to` frames a second: from the first frame on, as far as it goes;
+    as it is where the two are one rate."""
+    if abs(fps / to - 1) < SAME_RATE or len(x) < 2:
         return x
     count = int(np.floor((len(x) - 1) / fps * to + 1e-6)) + 1
     times = np.minimum(np.arange(count) * (fps / to), len(x) - 1)

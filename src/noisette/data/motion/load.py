@@ -12,8 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisette.data.motion import infer
-from noisette.data.motion.clean import GAP, GAP_FRAMES, Cleaned, at_origin, clean
-from noisette.data.motion.clips import Clips, Placing, across, fit_normaliser, ground, resample, sense, starts
+from noisette.data.motion.clean import GAP, GAP_FRAMES, Cleaned, Origin, at_origin, clean
+from noisette.data.motion.clips import (
+    SAME_RATE,
+    Clips,
+    Placing,
+    across,
+    fit_normaliser,
+    ground,
+    resample,
+    sense,
+    starts,
+)
 from noisette.data.motion.read import read
 from noisette.data.motion.skeleton import Skeleton
 from noisette.data.motion.spec import MotionData, MotionSpec
@@ -126,7 +136,7 @@ def _rate(takes: list[Take], spec: MotionSpec, notes: list[str]) -> float | None
         return spec.fps
     middle = float(np.median(rates))
     to = spec.fps or middle
-    to = round(to) if abs(to - round(to)) < 0.002 * to else to
+    to = round(to) if abs(to - round(to)) < SAME_RATE * to else to
     if max(rates) > 1.005 * min(rates) and spec.fps is None:
         notes.append(f"the takes have {min(rates):g} to {max(rates):g} frames a second: resampled to {to:g} (--fps)")
     if silent:
@@ -153,7 +163,7 @@ class _Pieces:
 
 def _pieces(takes: list[Take], fps: float | None, found: Recording, spec: MotionSpec) -> _Pieces:
     """Cleaned and resampled stretches of all takes. Raises UserError where nothing is left of them."""
-    origin = at_origin([t.x for t in takes])
+    origin = at_origin([t.x for t in takes], found.skeleton.named_root if found.skeleton else None)
     out: list[_Stretch] = []
     sums = Counter[str]()
     for k, take in enumerate(takes):
@@ -175,15 +185,16 @@ def _pieces(takes: list[Take], fps: float | None, found: Recording, spec: Motion
     return _Pieces(out, counts | {"longest_gap_filled": limit}, {})
 
 
-def _emptiness(take: Take, skeleton: Skeleton | None, origin: NDArray[np.bool_]) -> str:
+def _emptiness(take: Take, skeleton: Skeleton | None, origin: Origin) -> str:
     """Why nothing is left of a take."""
-    seen = (np.isfinite(take.x).all(2) & ((take.x != 0).any(2) | origin)).any(0)
-    if not (seen & ~origin).any():
+    seen = (np.isfinite(take.x).all(2) & ((take.x != 0).any(2) | origin(take.x))).any(0)
+    if not any(s for j, s in enumerate(seen) if j != origin.joint):
         return "all frames are empty"
     if seen.all():
         return "no frame has all joints"
     joint = int(np.argmin(seen))
-    return f'joint "{skeleton.names[joint] if skeleton else joint}" is never seen'
+    how = "" if np.isnan(take.x[:, joint]).any() else ": it is 0 in every frame"
+    return f'joint "{skeleton.names[joint] if skeleton else joint}" is never seen{how}'
 
 
 def _variable(skeleton: Skeleton, dims: int, spec: MotionSpec) -> None:

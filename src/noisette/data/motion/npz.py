@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
 from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import BESIDE, Recording, Take, as_take, describe
+from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take, describe, per_second
 from noisette.errors import UserError
 
 CLIP_KEYS = ("x", "clips", "motion", "motions", "positions", "poses", "keypoints", "data", "arr_0")
@@ -140,6 +140,8 @@ def _told(takes: list[Take], arrays: dict[str, NDArray[Any]], path: Path) -> lis
     labels, subjects = (_texts(arrays, k, n, path) for k in (LABEL_KEYS, SUBJECT_KEYS))
     names = _texts(arrays, BESIDE["name"], n, path)
     given = _first(arrays, LABEL_KEYS)
+    if given is not None and given.dtype.kind == "f" and (given == np.rint(given)).all():
+        given = given.astype(np.int64)
     if classes is not None and given is not None and given.dtype.kind in "iu":
         if given.size and not 0 <= int(given.min()) <= int(given.max()) < len(classes):
             raise UserError(f"{path}: labels from {given.min()} to {given.max()} do not fit {len(classes)} class names")
@@ -175,7 +177,9 @@ def _rate(arrays: dict[str, NDArray[Any]], n: int, path: Path) -> list[float | N
         raise UserError(f"{path}: {len(given)} rates for {n} takes")
     if not (np.isfinite(given) & (given > 0)).all():
         raise UserError(f"{path}: frames a second and seconds a frame must be above 0")
-    rates = given if values is not None else 1 / given
+    rates = given if values is not None else [per_second(float(s), f"{path}: dt") for s in given]
+    if np.max(rates) > FASTEST:
+        raise UserError(f"{path}: {np.max(rates):g} frames a second, more than {FASTEST}")
     return [float(f"{r:.4g}") for r in np.broadcast_to(rates, n)]
 
 
@@ -195,8 +199,10 @@ def _skeleton(arrays: dict[str, NDArray[Any]], joints: int, path: Path) -> Skele
     elif edges is not None:
         content["edges"] = edges.tolist()
     content["pairs"] = arrays["pairs"].tolist() if "pairs" in arrays else [list(p) for p in pairs_by_name(listed)]
-    if "unit" in arrays:
-        content["unit"] = str(arrays["unit"].reshape(-1)[0])
-    if "up" in arrays:
-        content["up"] = arrays["up"].reshape(-1)[0].item()
+    for key in ("unit", "up"):
+        if key in arrays:
+            if not arrays[key].size:
+                raise UserError(f"{path}: `{key}` is empty")
+            value = arrays[key].reshape(-1)[0].item()
+            content[key] = value.decode("latin1") if isinstance(value, bytes) else value
     return Skeleton.from_json(content, str(path))

@@ -18,10 +18,11 @@ from noisette.data.arrays import IMAGE_KEYS
 from noisette.data.images import extensions
 from noisette.data.motion import procedural
 from noisette.data.motion.bvh import read_bvh
+from noisette.data.motion.gather import gather, under
 from noisette.data.motion.npz import CLIP_KEYS, EDGE_KEYS, LENGTH_KEYS, PARENT_KEYS, read_npy, read_npz
 from noisette.data.motion.skeleton import load_skeleton
 from noisette.data.motion.tables import is_skeleton, read_csv, read_json
-from noisette.data.motion.takes import Recording, gather
+from noisette.data.motion.takes import Recording
 from noisette.errors import UserError
 
 SUFFIXES = (".npz", ".npy", ".csv", ".tsv", ".json", ".bvh")
@@ -56,7 +57,9 @@ def is_motion(text: str) -> bool:
             held = [n.removesuffix(".npy") for n in file.namelist()]
             if any(k in held for k in _BESIDE_MOTION):
                 return True
-            asked = [k for k in CLIP_KEYS if k in held] or [k for k in held if k not in IMAGE_KEYS]
+            asked = [k for k in CLIP_KEYS if k in held]
+            if not asked and not any(k in IMAGE_KEYS for k in held):  # beside pictures points may be anything
+                asked = held
             for key in asked:
                 with file.open(f"{key}.npy") as array:
                     if _like_clips(array):
@@ -67,13 +70,18 @@ def is_motion(text: str) -> bool:
 
 
 def _like_clips(array: IO[bytes]) -> bool:
-    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0.
+    """Floats (F, J, 2 or 3) or (n, F, J, 2 or 3); colour pictures (n, H, W, 3) are square, or never below 0. Whole
+    numbers where the last axis is 2, as no picture is two pixels wide or has two colours.
 
     Of a .npy the head is read, and some hundred rows of floats that may be colour pictures.
     """
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     shape, _, dtype = header[np.lib.format.read_magic(array)](array)
-    if dtype.kind != "f" or len(shape) not in (3, 4) or shape[-1] not in (2, 3):
+    if len(shape) not in (3, 4) or shape[-1] not in (2, 3):
+        return False
+    if dtype.kind in "iu":
+        return shape[-1] == 2
+    if dtype.kind != "f":
         return False
     if len(shape) == 3 or shape[-1] == 2:
         return True
@@ -84,7 +92,7 @@ def _like_clips(array: IO[bytes]) -> bool:
 def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) -> Recording:
     """All takes of a source: `motion`, a file (.npz .npy .csv .tsv .json .bvh), or a folder of such files.
 
-    skeleton  a JSON file, which replaces what the files say
+    skeleton  a JSON file, which replaces what the files say; its joints go by name where the files have the same names
     columns   coordinate columns of tables, joint by joint; () finds them by their endings
     The folders on the first level of a folder are classes. A file that cannot be read is listed in `skipped` where
     others can. Raises UserError where nothing can be read, or the skeleton does not fit the joints.
@@ -103,7 +111,7 @@ def read(source: str, skeleton: str | None = None, columns: Sequence[str] = ()) 
         joints = found.takes[0].x.shape[1]
         if len(given) != joints:
             raise UserError(f"{skeleton}: a skeleton of {len(given)} joints, but {source} has {joints}")
-        found = replace(found, skeleton=given, stated=fields)
+        found = under(found, given, fields)
     return found
 
 
@@ -130,7 +138,7 @@ def _folder(root: Path, columns: Sequence[str]) -> Recording:
     beside = None
     for path in files:
         if path.suffix.lower() == ".json" and _holds_skeleton(path):
-            beside = load_skeleton(path)
+            beside = path.relative_to(root).as_posix(), *load_skeleton(path)
             continue
         below = path.relative_to(root)
         try:
@@ -149,15 +157,19 @@ def _folder(root: Path, columns: Sequence[str]) -> Recording:
         raise UserError(f"{root}: no motion in it" + (f" ({len(others)} other files)" if others else ""))
     whole = gather(found, str(root))
     whole.ignored += len(others)
-    if beside is not None and len(beside[0]) == whole.takes[0].x.shape[1]:
-        whole.skeleton, whole.stated = beside
+    if beside is not None:
+        name, given, stated = beside
+        joints = whole.takes[0].x.shape[1]
+        if len(given) == joints:
+            return under(whole, given, stated)
+        whole.notes.append(f"{name} is a skeleton of {len(given)} joints, but the takes have {joints}: not used")
     return whole
 
 
 def _holds_skeleton(path: Path) -> bool:
     try:
-        return path.stat().st_size < 2**20 and is_skeleton(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+        return path.stat().st_size < 2**20 and is_skeleton(json.loads(path.read_text(encoding="utf-8-sig")))
+    except (OSError, ValueError, RecursionError):
         return False
 
 

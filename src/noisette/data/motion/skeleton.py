@@ -23,6 +23,9 @@ UNITS = (*METRES, "px", "")
 FPS = 30.0
 """Frames a second at which clips are shown, and written where some rate must be named, if nobody knows theirs."""
 
+MOST = 10_000
+"""Joints that a skeleton may have: a file that numbers more has mistaken something."""
+
 _AXES = "xyz"
 _ROOTS = ("hips", "pelvis", "root", "hipcenter", "hipcentre", "midhip", "hip", "hipscenter", "lowertorso")
 _FEET = re.compile(r"toe|foot|ball|ankle|heel")
@@ -62,6 +65,8 @@ class Skeleton:
             object.__setattr__(self, name, tuple((int(a), int(b)) for a, b in getattr(self, name)))
         if not self.names:
             raise UserError("a skeleton needs at least one joint")
+        if len(self.names) > MOST:
+            raise UserError(f"a skeleton of {len(self.names)} joints; at most {MOST} are understood")
         twice = sorted({n for n in self.names if self.names.count(n) > 1})
         if twice:
             raise UserError(f'the skeleton names a joint twice: "{twice[0]}"')
@@ -118,6 +123,11 @@ class Skeleton:
     def edge_array(self) -> NDArray[np.int64]:
         """(E, 2) int64: `edges` for those who know no skeleton."""
         return np.array(self.edges, np.int64).reshape(-1, 2)
+
+    @property
+    def vertical(self) -> str:
+        """The vertical axis as files name it: "y", or "-y" where it points down."""
+        return ("-" if self.down else "") + _AXES[self.up]
 
     @property
     def left_right(self) -> NDArray[np.int64]:
@@ -232,8 +242,7 @@ class Skeleton:
         elif self.links:
             out["edges"] = [[self.names[a], self.names[b]] for a, b in self.links]
         out["pairs"] = [[self.names[a], self.names[b]] for a, b in self.pairs]
-        out |= {"unit": self.unit, "fps": self.fps, "up": ("-" if self.down else "") + _AXES[self.up]}
-        return out
+        return out | {"unit": self.unit, "fps": self.fps, "up": self.vertical}
 
     @classmethod
     def from_json(cls, content: Any, where: str = "skeleton") -> Skeleton:
@@ -254,16 +263,19 @@ class Skeleton:
                 names = _counted(content)
             if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
                 raise UserError('"names" must be a list of texts, one a joint')
-            parents = tuple(_index(p, names, "parent", root=True) for p in content.get("parents") or ())
+            parents = content.get("parents") or ()
+            if not isinstance(parents, list | tuple):
+                raise UserError('"parents" must be a list, one a joint: its name or number, null for a root')
+            parents = tuple(_index(p, names, "parent", root=True) for p in parents)
             links = () if parents else _pairs(edges, names, "edge")
             pairs = _pairs(content.get("pairs"), names, "pair") if "pairs" in content else pairs_by_name(names)
-            up, down = _axis(content.get("up", 1))
+            up, down = axis(content.get("up", 1))
             fps = content.get("fps")
             if fps is not None and (isinstance(fps, bool) or not isinstance(fps, int | float)):
-                raise UserError(f'"fps" must be a number, not {json.dumps(fps)}')
+                raise UserError(f'"fps" must be a number, not {_shown(fps)}')
             unit = content.get("unit", "m")
             if not isinstance(unit, str):
-                raise UserError(f'"unit" must be a text, not {json.dumps(unit)}')
+                raise UserError(f'"unit" must be a text, not {_shown(unit)}')
             return cls(tuple(names), parents, pairs, unit, fps, up, down, links)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
@@ -273,10 +285,10 @@ def load_skeleton(path: str | Path) -> tuple[Skeleton, frozenset[str]]:
     """(the skeleton in a JSON file, which of its fields the file has). Raises UserError where there is none."""
     path = Path(path).expanduser()
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors put a mark in front
     except FileNotFoundError:
         raise UserError(f"{path}: no such skeleton file") from None
-    except (OSError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a readable JSON file ({first_line(error)})") from None
     return Skeleton.from_json(content, str(path)), frozenset(content)
 
@@ -316,8 +328,10 @@ def _counted(content: dict[str, Any]) -> list[str]:
     parents, edges = content.get("parents"), content.get("edges")
     try:
         n = len(parents) if parents else 1 + max(int(j) for e in edges or () for j in e)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UserError('"names" is missing: a list of texts, one a joint') from None
+    if n > MOST:
+        raise UserError(f"a skeleton of {n} joints; at most {MOST} are understood")
     return numbered(n)
 
 
@@ -334,7 +348,7 @@ def _index(value: Any, names: Sequence[str], what: str, root: bool = False) -> i
             raise UserError(f'a {what} names a joint "{value}" that is not in the skeleton{nearest(value, names)}')
         return list(names).index(value)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UserError(f"a {what} must be a joint's name or number, not {json.dumps(value)}")
+        raise UserError(f"a {what} must be a joint's name or number, not {_shown(value)}")
     if not 0 <= value < len(names):
         raise UserError(f"a {what} names joint {value}, but the joints are numbered 0 to {len(names) - 1}")
     return value
@@ -348,11 +362,16 @@ def _pairs(value: Any, names: Sequence[str], what: str) -> tuple[tuple[int, int]
     return tuple((_index(a, names, what), _index(b, names, what)) for a, b in value)
 
 
-def _axis(value: Any) -> tuple[int, bool]:
+def axis(value: Any) -> tuple[int, bool]:
     """(axis, whether it points down) of "y", "-y", "+z" or 1."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?[xyz]", value.strip().lower()):
         text = value.strip().lower()
         return _AXES.index(text[-1]), text.startswith("-")
     if isinstance(value, int) and not isinstance(value, bool) and value in (0, 1, 2):
         return value, False
-    raise UserError(f'"up" must be an axis ("x", "y", "z", with "-" where it points down), not {json.dumps(value)}')
+    raise UserError(f'"up" must be an axis ("x", "y", "z", with "-" where it points down), not {_shown(value)}')
+
+
+def _shown(value: Any) -> str:
+    """What stands where something else should, for a message; arrays hold what JSON does not."""
+    return json.dumps(value, default=str)[:30]

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from noisette.data.arrays import first_line
-from noisette.data.motion.skeleton import Skeleton, numbered, pairs_by_name
-from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take
+from noisette.data.motion.skeleton import Skeleton, axis, numbered, pairs_by_name
+from noisette.data.motion.takes import BESIDE, FASTEST, Recording, Take, as_take, per_second
 from noisette.errors import UserError, nearest
 
 _COORDINATE = re.compile(r"^(.+?)([\s._:\-]*\(?)([xyz])\)?$", re.IGNORECASE)
+_LEADING = re.compile(r"^([xyz])[\s._:\-]+(.+)$", re.IGNORECASE)  # x_hip: of columns that are listed alone
 _TEXTS, _NUMBERS = ("name", "label", "subject"), ("fps", "dt", "time")  # of BESIDE
 _EMPTY = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 
 
 def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
-    """Takes of a table: commas, semicolons or tabs; rows of one clip follow each other where a column names clips.
+    """Takes of a table: commas, semicolons or tabs; the rows are cut into takes by what stands beside them, see _cut.
 
-    columns  the coordinate columns joint by joint (`hip_x`, `hip_y`, `knee_x`, ...); () finds them by their endings
+    columns  the coordinate columns: named like hip_x or x_hip, or joint by joint; () finds those named like hip_x
     An empty cell or NaN is a joint that was not seen. Raises UserError, with the line, where it is not such a table.
     """
     try:
@@ -70,7 +72,19 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
             cells[kind] = [row[k].strip() or None for _, row in body]
         else:
             cells[kind] = [number(row[k], n, header[k]) for n, row in body]
-    return Recording(_cut(x, cells, path.stem, {}, str(path)), _named(names))
+    skeleton, stated = _named(names), frozenset[str]()
+    said = {row[k].strip() for k, name in enumerate(header) if name.lower() == "up" for _, row in body}
+    if len(said) == 1 and (text := said.pop().lower()) in (
+        "x",
+        "y",
+        "z",
+        "-x",
+        "-y",
+        "-z",
+    ):  # other columns may be called so
+        up, down = axis(text)
+        skeleton, stated = replace(skeleton, up=up, down=down), frozenset({"up"})
+    return Recording(_cut(x, cells, path.stem, {}, str(path)), skeleton, stated)
 
 
 _Cells = dict[str, list[Any]]
@@ -101,15 +115,19 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     for name in columns or header:
         match = _COORDINATE.match(name)
         if match:
-            joint, between, axis = match.groups()
-            found.setdefault(joint, {})[axis.lower()] = list(header).index(name)
-            if columns or between or (axis.isupper() and not joint.isupper()):
+            joint, between, letter = match.groups()
+            found.setdefault(joint, {})[letter.lower()] = list(header).index(name)
+            if columns or between or (letter.isupper() and not joint.isupper()):
                 meant.add(joint)
     if columns and sum(map(len, found.values())) != len(columns):
-        dims = 3 if len(columns) % 3 == 0 else 2
-        if len(columns) % dims:
-            raise UserError(f"{where}: {len(columns)} columns listed, which is not 2 or 3 a joint")
-        return numbered(len(columns) // dims), dims, [list(header).index(c) for c in columns]
+        leading = [_LEADING.match(c) for c in columns]
+        if not all(leading):
+            return _by_count(header, columns, where)
+        found, meant = {}, set()
+        for match in filter(None, leading):
+            letter, joint = match.groups()
+            found.setdefault(joint, {})[letter.lower()] = list(header).index(match.string)
+            meant.add(joint)
     joints = {j: axes for j, axes in found.items() if len(axes) >= 2 or j in meant}
     if not joints:
         raise UserError(
@@ -126,16 +144,33 @@ def _coordinates(header: Sequence[str], columns: Sequence[str], where: str) -> t
     return list(joints), len(axes[0]), [joints[j][a] for j in joints for a in axes[0]]
 
 
+def _by_count(header: Sequence[str], columns: Sequence[str], where: str) -> tuple[list[str], int, list[int]]:
+    """The same of columns that are listed joint by joint, whose names do not tell axes: by how many there are."""
+    many = len(columns)
+    if many % 6 == 0:
+        raise UserError(
+            f"{where}: the {many} columns listed may be {many // 2} joints of 2 coordinates or {many // 3} of 3; names "
+            "such as hip_x or x_hip, for all of them, say which"
+        )
+    dims = 3 if many % 3 == 0 else 2
+    if many % dims:
+        raise UserError(f"{where}: {many} columns listed, which is not 2 or 3 a joint")
+    return numbered(many // dims), dims, [list(header).index(c) for c in columns]
+
+
 def _cut(x: NDArray[np.float64], cells: _Cells, name: str, facts: dict[str, Any], where: str) -> list[Take]:
-    """Rows (F, J, D) cut into takes wherever the clip's name changes; what its first row does not say, `facts` do."""
+    """Rows (F, J, D) cut into takes wherever the clip's name, the label or the subject changes, and where the time
+    steps back; what a take's first row does not say, `facts` do."""
+    told = [cells[kind] for kind in _TEXTS if kind in cells]
+    times = cells.get("time", [np.nan] * len(x))
+    cuts = [k for k in range(1, len(x)) if times[k] < times[k - 1] or any(v[k] != v[k - 1] for v in told)]
     called = cells.get("name", [None] * len(x))
-    cuts = [0, *(k for k in range(1, len(x)) if called[k] != called[k - 1]), len(x)]
     takes = []
-    for a, b in pairwise(cuts):
-        told = {kind: values[a] for kind, values in cells.items()}
-        own = {k: told.get(k) for k in ("label", "subject")}
-        own["fps"] = _rate(told.get("fps"), told.get("dt"), cells.get("time", [])[a:b], where)
-        takes.append(as_take(x[a:b], called[a] or name, **_filled(own, facts)))
+    for k, (a, b) in enumerate(pairwise([0, *cuts, len(x)])):
+        first = {kind: values[a] for kind, values in cells.items()}
+        own = {kind: first.get(kind) for kind in ("label", "subject")}
+        own["fps"] = _rate(first.get("fps"), first.get("dt"), times[a:b], where)
+        takes.append(as_take(x[a:b], called[a] or (f"{name} #{k}" if cuts else name), **_filled(own, facts)))
     return takes
 
 
@@ -150,11 +185,11 @@ def _rate(fps: float | None, dt: float | None, times: Sequence[float], where: st
             rate = value if key == "fps" else 1 / value if value else 0.0
             if not 0 < rate <= FASTEST:
                 raise UserError(f'{where}: "{key}" must be above 0, and at most {FASTEST} frames a second: {value:g}')
-            return float(value) if key == "fps" else float(f"{rate:.4g}")
+            return float(value) if key == "fps" else per_second(value, where)
     at = np.array(times, dtype=np.float64)
     at = at[np.abs(at) < 1e300]
     middle = float(np.median(np.diff(at))) if len(at) > 1 else 0.0
-    return float(f"{1 / middle:.4g}") if middle * FASTEST >= 1 else None
+    return per_second(middle, where) if middle * FASTEST >= 1 else None
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -165,7 +200,7 @@ def read_json(path: Path, columns: Sequence[str] = ()) -> Recording:
 
     {"clips": [{"frames": [[[x, y, z], ...], ...], "name", "label", "subject", "fps"}, ...], "skeleton": {...}}
     {"frames": ..., "fps", "label", ...}    one take; frames as above, or rows as below
-    [{"hip_x": 0.1, "hip_y": ...}, ...] or [{"hip": [x, y, z], ...}, ...]    one row a frame, cut where the clip changes
+    [{"hip_x": 0.1, "hip_y": ...}, ...] or [{"hip": [x, y, z], ...}, ...]    one row a frame, cut like a table
     [[[x, y, z], ...], ...]    one take, or a list of such takes
 
     null is a joint that was not seen. Raises UserError where it holds anything else.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from noisette.data.motion.skeleton import Skeleton, numbered
+from noisette.data.motion.skeleton import MOST, Skeleton
 from noisette.errors import UserError
 
 BESIDE = {
@@ -24,6 +23,10 @@ BESIDE = {
 
 FASTEST = 10_000
 """Frames a second above which a rate is a mistake."""
+
+SLOWEST = 1.0
+"""Frames a second below which times are a mistake: most likely they are milliseconds, which would make a minute of a
+take of two seconds, nearly all of it made up between the frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,53 +75,24 @@ def as_take(x: Any, name: str, **facts: Any) -> Take:
         raise UserError(f"{name}: {describe(x)} is not motion, which is (frames, joints, 2 or 3) numbers")
     if not len(x):
         raise UserError(f"{name}: no frame in it")
+    if x.shape[1] > MOST:
+        raise UserError(f"{name}: {x.shape[1]} joints; at most {MOST} are understood")
     with np.errstate(invalid="ignore", over="ignore"):
         out = np.ascontiguousarray(x, dtype=np.float32)
     whole = np.isfinite(out)
     return Take(out if whole.all() else np.where(whole, out, np.float32(np.nan)), name, **facts)
 
 
+def per_second(seconds: float, where: str) -> float:
+    """Frames a second, of the seconds from one frame to the next; to four digits, as times are stored with few.
+
+    Raises UserError where they are so many that they are no seconds."""
+    if seconds * SLOWEST > 1:
+        raise UserError(
+            f"{where}: {seconds:g} seconds from one frame to the next; are they milliseconds? divide the times by 1000"
+        )
+    return float(f"{1 / seconds:.4g}")
+
+
 def describe(x: NDArray[Any]) -> str:
     return f"an array of {x.dtype}, shape {x.shape},"
-
-
-def gather(found: Sequence[Recording], source: str) -> Recording:
-    """Several recordings as one, those with other joints or dims than most takes have left out and listed.
-
-    Joints come in the order of the first recording; one with the same names in another order is put into it.
-    Raises UserError where no take is left.
-    """
-    skipped = [s for r in found for s in r.skipped]
-    found = [r for r in found if r.takes]
-    if not found:
-        raise UserError(f"{source}: {len(skipped)} files and none can be read ({skipped[0]['reason']})")
-    kinds: dict[Any, int] = {}
-    for recording in found:
-        kinds[_kind(recording)] = kinds.get(_kind(recording), 0) + len(recording.takes)
-    most = max(kinds, key=lambda k: kinds[k])
-    first = next(r for r in found if _kind(r) == most)
-    takes: list[Take] = []
-    for recording in found:
-        if _kind(recording) == most:
-            takes += _ordered(recording, first)
-            continue
-        joints, dims, _ = _kind(recording)
-        reason = f"{joints} joints of {dims} coordinates, where most have {most[0]} of {most[1]}"
-        if (joints, dims) == most[:2]:
-            reason = "its joints have other names than those of most files"
-        skipped += [{"file": t.name, "reason": reason} for t in recording.takes]
-    notes = list(dict.fromkeys(n for r in found for n in r.notes))
-    stated = frozenset.intersection(*(r.stated for r in found))
-    return Recording(takes, first.skeleton, stated, skipped, sum(r.ignored for r in found), notes)
-
-
-def _kind(recording: Recording) -> tuple[int, int, frozenset[str]]:
-    _, joints, dims = recording.takes[0].x.shape
-    return joints, dims, frozenset(recording.skeleton.names if recording.skeleton else numbered(joints))
-
-
-def _ordered(recording: Recording, first: Recording) -> list[Take]:
-    if recording.skeleton is None or first.skeleton is None or recording.skeleton.names == first.skeleton.names:
-        return recording.takes
-    order = [recording.skeleton.names.index(n) for n in first.skeleton.names]
-    return [replace(t, x=t.x[:, order]) for t in recording.takes]

@@ -72,7 +72,6 @@ def write(
 
 
 def _npz(clips: list[Clip], skeleton: Skeleton, labels: list[str] | None, names: list[str]) -> bytes:
-    up = ("-" if skeleton.down else "") + "xyz"[skeleton.up]
     arrays: dict[str, Any] = {
         "x": np.concatenate(clips),
         "length": np.array([len(c) for c in clips], np.int32),
@@ -80,7 +79,7 @@ def _npz(clips: list[Clip], skeleton: Skeleton, labels: list[str] | None, names:
         "names": np.array(skeleton.names),
         "pairs": np.array(skeleton.pairs, np.int32).reshape(-1, 2),
         "unit": np.array(skeleton.unit),
-        "up": np.array(up),
+        "up": np.array(skeleton.vertical),
     }
     if skeleton.parents:
         arrays["parents"] = np.array(skeleton.parents, np.int32)
@@ -118,14 +117,17 @@ def _json(clips: list[Clip], skeleton: Skeleton, labels: list[str] | None, names
 
 
 def _csv(clips: list[Clip], skeleton: Skeleton, labels: list[str] | None, names: list[str]) -> str:
-    """One row a frame: the clip's name (and class, and rate), then every joint's coordinates."""
+    """One row a frame: the clip's name (and class, and rate, and the vertical axis if it is not y), then every joint's
+    coordinates."""
     file = io.StringIO()
     table = csv.writer(file, lineterminator="\n")
     beside = ["clip", *(["label"] if labels is not None else []), *(["fps"] if skeleton.fps is not None else [])]
+    beside += ["up"] if skeleton.vertical != "y" else []
     table.writerow([*beside, *(f"{n}_{a}" for n in skeleton.names for a in "xyz"[: clips[0].shape[2]])])
     for k, clip in enumerate(clips):
         told = [names[k], *([labels[k]] if labels is not None else [])]
         told += [f"{skeleton.fps:g}"] if skeleton.fps is not None else []
+        told += [skeleton.vertical] if skeleton.vertical != "y" else []
         for row in clip.reshape(len(clip), -1).astype(str).tolist():
             table.writerow([*told, *row])
     return file.getvalue()
