@@ -185,9 +185,6 @@ def test_what_is_bent_is_a_share_of_angles_and_frames() -> None:
     straight = np.stack([np.arange(4.0), np.zeros(4)], 1)
     x = np.stack([straight, straight, folded, folded])[None]
     assert motion.bent(x, edges, np.full((2, 2), 180.0)) == pytest.approx(0.25)
-    assert "share of angles" in (motion.bent.__doc__ or "") and "bent           share of angles" in (
-        motion.__doc__ or ""
-    )
     assert METRICS["bent"].meaning.startswith("The share of angles between two bones, over all frames")
 
 
