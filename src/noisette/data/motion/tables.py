@@ -74,14 +74,7 @@ def read_csv(path: Path, columns: Sequence[str] = ()) -> Recording:
             cells[kind] = [number(row[k], n, header[k]) for n, row in body]
     skeleton, stated = _named(names), frozenset[str]()
     said = {row[k].strip() for k, name in enumerate(header) if name.lower() == "up" for _, row in body}
-    if len(said) == 1 and (text := said.pop().lower()) in (
-        "x",
-        "y",
-        "z",
-        "-x",
-        "-y",
-        "-z",
-    ):  # other columns may be called so
+    if len(said) == 1 and re.fullmatch("-?[xyz]", text := said.pop().lower()):  # other columns may be called so
         up, down = axis(text)
         skeleton, stated = replace(skeleton, up=up, down=down), frozenset({"up"})
     return Recording(_cut(x, cells, path.stem, {}, str(path)), skeleton, stated)
