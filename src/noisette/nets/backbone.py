@@ -62,10 +62,10 @@ class Backbone(nn.Module, ABC):
         passed = x * self.input_gate(F.silu(emb)).unflatten(1, (-1, *[1] * self.dims))
         return out + F.pad(passed, [0, 0] * self.dims + [0, out.shape[1] - x.shape[1]])
 
-    def gate(self, width: int) -> None:
-        """Makes the input gate for embeddings of this width, where the arguments ask for it."""
+    def gate(self) -> None:
+        """Makes the input gate for what `time_embedding` gives, where the arguments ask for it."""
         if self.arguments["skip"]:
-            self.input_gate = nn.Linear(width, self.in_channels)
+            self.input_gate = nn.Linear(self.time_embedding.linear_2.out_features, self.in_channels)
             for parameter in self.input_gate.parameters():
                 nn.init.zeros_(parameter)
 

@@ -97,7 +97,7 @@ class Transformer(Backbone):
         self.conv_in = conv(dims, in_channels * tile, channels, kernel=1)
         self.time_embedding = TimeEmbedding(channels // 4, "silu")
         self.class_embedding = nn.Embedding(classes + 1, channels) if classes else None
-        self.gate(4 * (channels // 4))
+        self.gate()
         self.blocks = nn.ModuleList(
             Block(channels, head_dim, expand, dropout=dropout, act=activation) for _ in range(blocks)
         )

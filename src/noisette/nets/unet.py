@@ -170,7 +170,7 @@ class UNet(Backbone):
         self.conv_in = conv(dims, a["in_channels"] * tile, widths[0], **edge)
         self.time_embedding = TimeEmbedding(a["channels"], a["activation"])
         self.class_embedding = nn.Embedding(self.classes + 1, emb) if self.classes else None
-        self.gate(emb)
+        self.gate()
 
         down, skips, width = [], [widths[0]], widths[0]
         for i, out in enumerate(widths):

@@ -77,6 +77,9 @@ class MotionJudge(Judge):
         skeleton = self.data.skeleton
         return Placing(skeleton, "start", True) if self.data.augment.rotate and skeleton.pairs else None
 
+    def _placed(self, x: Stored) -> Stored:
+        return x if self.ahead is None else self.ahead(x)
+
     def _ahead(self, found: Extractor) -> Extractor:
         return found if self.ahead is None else Turned(found, self.ahead)
 
@@ -115,15 +118,14 @@ class MotionJudge(Judge):
         return made
 
     def comparable(self, x: Stored) -> Stored:
-        return motion.comparable(x if self.ahead is None else self.ahead(x), self.data.skeleton.root)
+        return motion.comparable(self._placed(x), self.data.skeleton.root)
 
     def taught(self, x: Stored) -> Stored:
         data = self.data
         return np.concatenate([x, mirrored(x, data.skeleton, data.lateral)]) if data.augment.mirror else x
 
     def plain(self, reference: Stored) -> Extractor:
-        root = self.data.skeleton.root
-        return self._ahead(Poses(reference if self.ahead is None else self.ahead(reference), root))
+        return self._ahead(Poses(self._placed(reference), self.data.skeleton.root))
 
     def groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
         return np.asarray(self.data.take[rows], np.int64)
